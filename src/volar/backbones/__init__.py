@@ -1,0 +1,12 @@
+"""Images, instruction, proprioception -> Context."""
+
+from volar.core.registry import Table
+
+TABLE = Table(
+    "backbone",
+    {
+        "compact": "volar.backbones.compact:Compact",
+        "hf": "volar.backbones.hf:HuggingFace",
+        "tiny": "volar.backbones.tiny:Tiny",
+    },
+)

@@ -1,0 +1,145 @@
+"""The torch side: what backbones hand to decoders, and the abstract families that meet in a policy.
+
+Letters, for the whole package: b batch, c cameras, t context tokens, s new tokens, d width, h horizon, a action
+dimension, p proprioception, n candidates, g group, k bins or vocabulary, l layers.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A batch as a policy takes it.
+
+    images: camera -> uint8 [b height width 3]; may be empty when `features` holds the frozen part's output.
+    features: camera -> what `FrozenVision.features` gave for those images, read from a cache.
+    proprioception: normalised. actions: normalised [b h a], absent when acting. valid: False on padded steps.
+    """
+
+    images: Mapping[str, UInt8[Tensor, "b _ _ 3"]]
+    instructions: tuple[str, ...]
+    proprioception: Float[Tensor, "b p"]
+    features: Mapping[str, Float[Tensor, "b ..."]] = field(default_factory=dict)
+    actions: Float[Tensor, "b h a"] | None = None
+    valid: Bool[Tensor, "b h"] | None = None
+
+
+Extend = Callable[[Float[Tensor, "b s d"], Bool[Tensor, "s s"]], Float[Tensor, "b s d"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a backbone understood of a batch: the one type between backbones and decoders.
+
+    tokens, mask: the context itself; False in the mask is padding.
+    extend(new, sees): continue the backbone's own sequence by s new tokens, sees[i, j] = "token i may look at new
+    token j"; every new token sees the whole context. Nothing of the context is computed again. Returns the hidden
+    states of the new tokens.
+    layers: per layer the context's keys and values [b heads t d_head], for experts with weights of their own
+    (pi0, arXiv 2410.24164); None where the backbone keeps none.
+    embed: token ids -> embeddings in the backbone's vocabulary, for text; None where there is none.
+    """
+
+    tokens: Float[Tensor, "b t d"]
+    mask: Bool[Tensor, "b t"]
+    extend: Extend
+    layers: tuple[tuple[Tensor, Tensor], ...] | None = None
+    embed: Callable[[Int[Tensor, "b s"]], Float[Tensor, "b s d"]] | None = None
+
+    @property
+    def width(self) -> int:
+        return self.tokens.shape[-1]
+
+
+class Backbone(nn.Module, ABC):
+    """Images, instruction and proprioception -> Context."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """d of the context's tokens."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Context: ...
+
+    @abstractmethod
+    def card(self) -> "Card":
+        """What this backbone was trained on, for the model card."""
+
+
+class FrozenVision(Backbone):
+    """A Backbone whose first part never changes, so that its output can be computed once and stored."""
+
+    @abstractmethod
+    def features(self, images: UInt8[Tensor, "b _ _ 3"]) -> Float[Tensor, "b ..."]:
+        """The frozen part on the images of one camera. `encode` takes the same from `Batch.features`."""
+
+    @abstractmethod
+    def features_key(self) -> str:
+        """Hash of the frozen weights and of the image transform: the cache is valid for this key only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Facts from which `kind` is decided; see docs/architecture.md, "What we may call a VLA"."""
+
+    name: str
+    joint_vision_language_pretraining: bool
+    pretrained_parts: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Reuss, "State of VLA Research at ICLR 2026": a VLA's backbone saw vision and language together."""
+        return "VLA" if self.joint_vision_language_pretraining else "multimodal policy"
+
+
+class Decoder(nn.Module, ABC):
+    """Turns a context into a chunk of normalised actions.
+
+    Constructor: `(config, *, width, horizon, action_dim)`; `width` is the context's d.
+    """
+
+    evaluations: int = 1  # network evaluations of the last `sample`, kept for the compute ledger
+
+    @abstractmethod
+    def loss(
+        self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],
+        *, generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:  # fmt: skip
+        """One loss per sample, averaged over its valid steps."""
+
+    @abstractmethod
+    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Float[Tensor, "b h a"]: ...
+
+
+class Tokenizer(ABC):
+    """Chunks of normalised actions <-> token ids. Fitted on data once, then saved inside the policy's checkpoint.
+
+    Constructor: `(config, *, horizon, action_dim)`.
+    """
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> int:
+        """k: ids are 0..k-1."""
+
+    @abstractmethod
+    def fit(self, chunks: Float[Tensor, "n h a"], *, generator: torch.Generator | None = None) -> None: ...
+
+    @abstractmethod
+    def encode(self, chunks: Float[Tensor, "n h a"]) -> list[list[int]]:
+        """Non-finite numbers are refused; values outside the fit saturate and are counted."""
+
+    @abstractmethod
+    def decode(self, tokens: list[list[int]]) -> Float[Tensor, "n h a"]:
+        """Never raises on ids in range: an invalid sequence gives the nearest valid chunk and is counted."""
+
+    @abstractmethod
+    def state(self) -> dict[str, object]:
+        """JSON-able state that `restore` turns back into the same tokenizer, ids included."""

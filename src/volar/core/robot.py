@@ -1,0 +1,292 @@
+"""The numpy side of every boundary: what a robot shows, what it is told, and what came of it.
+
+Free of torch, so that a simulator's container or a robot's computer can import it.
+Letters in shapes: h horizon, a action dimension, p proprioception dimension, t time steps of an episode.
+"""
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from volar.core.errors import ConfigError, RobotFault, unknown_name
+
+Control = Literal[
+    "delta_position", "absolute_position", "delta_pose", "absolute_pose",
+    "joint_delta", "joint_position", "joint_velocity",
+]  # fmt: skip
+Rotation = Literal["none", "axis_angle", "euler_xyz", "quaternion_xyzw", "quaternion_wxyz", "rotation_6d"]
+Gripper = Literal["none", "positive_closes", "positive_opens"]
+Frame = Literal["none", "world", "base", "tool"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSpec:
+    """What the numbers of an action mean. Nothing has a default: two robots that differ here must not be mixed.
+
+    names: one word per dimension. units: one per dimension ("m", "rad", "normalised", ...).
+    low, high: what the controller accepts, per dimension. rate_hz: control steps per second.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    control: Control
+    rotation: Rotation
+    gripper: Gripper
+    frame: Frame
+    rate_hz: float
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.names), len(self.units), len(self.low), len(self.high)}
+        if len(sizes) != 1:
+            raise ConfigError(
+                f"ActionSpec: names, units, low and high must be equally long, got lengths "
+                f"{len(self.names)}, {len(self.units)}, {len(self.low)}, {len(self.high)}."
+            )
+        for option, choices in ((self.control, Control), (self.rotation, Rotation),
+                                (self.gripper, Gripper), (self.frame, Frame)):  # fmt: skip
+            if option not in get_args(choices):
+                raise unknown_name("ActionSpec choice", str(option), get_args(choices))
+        if not (self.rate_hz > 0 and math.isfinite(self.rate_hz)):
+            raise ConfigError(f"ActionSpec: rate_hz must be a positive number of steps per second, got {self.rate_hz}.")
+        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
+            raise ConfigError(f"ActionSpec: every low must be below its high, got {self.low} and {self.high}.")
+
+    @property
+    def dim(self) -> int:
+        return len(self.names)
+
+    def clip(self, action: np.ndarray) -> np.ndarray:
+        """The action inside [low, high], float32. A non-finite number is a RobotFault, never clipped to a command."""
+        if action.shape[-1] != self.dim:
+            raise RobotFault(f"An action has {action.shape[-1]} numbers, the robot takes {self.dim}: {self.names}.")
+        if not np.isfinite(action).all():
+            bad = [self.names[i] for i in np.unique(np.argwhere(~np.isfinite(action))[:, -1])]
+            raise RobotFault(f"Non-finite action in {', '.join(bad)}; nothing was sent.")
+        return np.clip(action, self.low, self.high).astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """One camera's declared name and picture size in pixels."""
+
+    name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobotSpec:
+    """Everything that a data set, a policy and an environment must agree on before they meet."""
+
+    action: ActionSpec
+    cameras: tuple[Camera, ...]
+    proprioception: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "RobotSpec":
+        action = {key: tuple(value) if isinstance(value, list) else value for key, value in data["action"].items()}
+        return cls(
+            action=ActionSpec(**action),
+            cameras=tuple(Camera(**camera) for camera in data["cameras"]),
+            proprioception=tuple(data["proprioception"]),
+        )
+
+
+def require_match(ours: RobotSpec, theirs: RobotSpec, *, our_name: str, their_name: str) -> None:
+    """Raise one ConfigError that lists every point on which two specs differ. The order of cameras does not matter."""
+    differences = []
+    mine = {camera.name: (camera.height, camera.width) for camera in ours.cameras}
+    other = {camera.name: (camera.height, camera.width) for camera in theirs.cameras}
+    for name in sorted(mine.keys() | other.keys()):
+        if mine.get(name) != other.get(name):
+            differences.append(f"camera {name!r}: {mine.get(name, 'absent')} against {other.get(name, 'absent')}")
+    if ours.proprioception != theirs.proprioception:
+        differences.append(f"proprioception: {ours.proprioception} against {theirs.proprioception}")
+    for key, value in asdict(ours.action).items():
+        if value != getattr(theirs.action, key):
+            differences.append(f"action {key}: {value} against {getattr(theirs.action, key)}")
+    if differences:
+        raise ConfigError(f"{our_name} does not fit {their_name}:\n  " + "\n  ".join(differences))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What a policy may see at one moment.
+
+    images: camera name -> uint8 [height width 3], RGB, upright. proprioception: float32 [p], in the robot's units.
+    instruction: natural language. time: seconds since the episode began.
+    """
+
+    images: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]
+    proprioception: Float32[np.ndarray, " p"]
+    instruction: str
+    time: float
+
+    def digest(self) -> str:
+        """Hash of everything in it; equal digests of first observations prove that two episodes are paired."""
+        sha = hashlib.sha256(self.instruction.encode())
+        sha.update(np.ascontiguousarray(self.proprioception).tobytes())
+        for name in sorted(self.images):
+            sha.update(name.encode())
+            sha.update(np.ascontiguousarray(self.images[name]).tobytes())
+        return sha.hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Actions to come, in the robot's units: float32 [h a]; `execute` of them are carried out before the next look.
+
+    evaluations: how often the decoder's network was evaluated for it. latency: seconds of wall time it took.
+    """
+
+    actions: Float32[np.ndarray, "h a"]
+    execute: int
+    evaluations: int = 1
+    latency: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one control step brought. `success` is the momentary flag; how it is scored is declared by the Env."""
+
+    success: bool
+    reward: float
+    terminated: bool
+
+
+class Outcome(StrEnum):
+    """Why an episode ended."""
+
+    SUCCESS = "success"
+    TIME_OUT = "time_out"
+    TERMINATED = "terminated"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """The recorded course of an episode: row t is what was seen before action t was taken.
+
+    images: camera -> uint8 [t height width 3] (empty when nobody asked for frames). actions: float32 [t a], the
+    intended (clean) action; executed: float32 [t a], what was really sent, noise and clipping included.
+    """
+
+    images: Mapping[str, UInt8[np.ndarray, "t _ _ 3"]]
+    proprioception: Float32[np.ndarray, "t p"]
+    actions: Float32[np.ndarray, "t a"]
+    executed: Float32[np.ndarray, "t a"]
+    rewards: Float32[np.ndarray, " t"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One episode to be run: `arm` names who acts, `instruction` replaces the task's own when given.
+
+    max_steps: control steps until time-out. noise: standard deviation of Gaussian execution noise, in action units.
+    frames: "all" records a picture every step, "looks" only those the actor asked for, "none" nothing.
+    """
+
+    task: str
+    seed: int
+    arm: str
+    max_steps: int
+    instruction: str | None = None
+    noise: float = 0.0
+    frames: Literal["all", "looks", "none"] = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """What is known about one finished episode. Everything but `trajectory` goes into the record file.
+
+    latencies: seconds per decision. evaluations: decoder evaluations per decision. first_observation: its digest.
+    privileged: what was used that a real robot would not have, in words; empty for an honest policy.
+    """
+
+    job: Job
+    instruction: str
+    outcome: Outcome
+    steps: int
+    first_observation: str
+    executed_per_chunk: int
+    latencies: tuple[float, ...] = ()
+    evaluations: tuple[int, ...] = ()
+    privileged: tuple[str, ...] = ()
+    total_reward: float = 0.0
+    error: str | None = None
+    trajectory: Trajectory | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def success(self) -> bool | None:
+        """None when the episode broke and must not be scored."""
+        return None if self.outcome is Outcome.ERROR else self.outcome is Outcome.SUCCESS
+
+
+class Env(ABC):
+    """A world with one task at a time. Rendering happens only in `observe`, so looking is what costs."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> RobotSpec: ...
+
+    @abstractmethod
+    def reset(self, seed: int) -> None:
+        """Begin the episode that `seed` names: the same initial state in every process, for ever."""
+
+    @abstractmethod
+    def observe(self) -> Observation:
+        """The present observation, pictures rendered now."""
+
+    @abstractmethod
+    def step(self, action: Float32[np.ndarray, " a"]) -> Step:
+        """One control step with an action inside `spec.action`'s bounds; call `spec.action.clip` first."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the run fingerprint: simulator and renderer versions, render recipe, success semantics."""
+        return {}
+
+
+class RestorableEnv(Env):
+    """An Env whose whole state can be saved and put back, so that a restored run replays bit-identically."""
+
+    @abstractmethod
+    def save(self) -> bytes: ...
+
+    @abstractmethod
+    def restore(self, state: bytes) -> None: ...
+
+
+class Actor(ABC):
+    """Whoever decides: a trained policy, a scripted expert, a client of a remote server."""
+
+    privileged: tuple[str, ...] = ()
+
+    @abstractmethod
+    def reset(self, seed: int) -> None:
+        """Forget the last episode. `seed` makes what follows reproducible."""
+
+    @abstractmethod
+    def act(self, observation: Observation) -> Chunk: ...
+
+
+class PrivilegedActor(Actor):
+    """An Actor that reads the simulator itself. What it uses is named in `privileged` and recorded with the result."""
+
+    @abstractmethod
+    def bind(self, env: Env) -> None:
+        """Called once per episode, after `env.reset` and before the first `act`."""

@@ -1,0 +1,1 @@
+"""Demonstrations on disk: read, write, normalise."""

@@ -1,0 +1,1 @@
+"""Tensor mathematics with no opinion about robots."""

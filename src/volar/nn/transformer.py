@@ -1,0 +1,96 @@
+"""Transformer blocks whose prefix is computed once and can then be continued by new tokens.
+
+`Trunk` is what `compact` and `tiny` hand out as `Context.extend`; not a language model.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def causal_mask(size: int, device: torch.device | str = "cpu") -> Bool[Tensor, "s s"]:
+    """Token i sees new tokens 0..i."""
+    return torch.ones(size, size, dtype=torch.bool, device=device).tril()
+
+
+def full_mask(size: int, device: torch.device | str = "cpu") -> Bool[Tensor, "s s"]:
+    """Every new token sees every new token."""
+    return torch.ones(size, size, dtype=torch.bool, device=device)
+
+
+def sinusoid(positions: Float[Tensor, " *batch"], width: int, *, low: float = 4e-3, high: float = 4.0) -> Tensor:
+    """Sine-cosine embedding [*batch width] with periods geometric from `low` to `high` (pi0's constants for
+    times in [0, 1]; arXiv 2410.24164). `width` must be even."""
+    assert width % 2 == 0
+    fraction = torch.linspace(0.0, 1.0, width // 2, device=positions.device)
+    period = low * (high / low) ** fraction
+    angle = positions[..., None] * (2 * torch.pi / period)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP over new tokens that also see given keys and values."""
+
+    def __init__(self, width: int, heads: int, *, expansion: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention = nn.LayerNorm(width)
+        self.norm_context = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width))
+
+    def keys_values(self, context: Float[Tensor, "b t d"]) -> tuple[Tensor, Tensor]:
+        return self._split(self.norm_context(context))
+
+    def _split(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = rearrange(self.key_value(normed), "b t (two n d) -> two b n t d", two=2, n=self.heads)
+        return keys, values
+
+    def forward(
+        self, new: Float[Tensor, "b s d"], prefix: tuple[Tensor, Tensor], mask: Bool[Tensor, "b 1 s ts"]
+    ) -> Float[Tensor, "b s d"]:
+        normed = self.norm_attention(new)
+        query = rearrange(self.query(normed), "b s (n d) -> b n s d", n=self.heads)
+        keys, values = self._split(normed)
+        keys, values = torch.cat([prefix[0], keys], dim=2), torch.cat([prefix[1], values], dim=2)
+        mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        new = new + self.out(rearrange(mixed, "b n s d -> b s (n d)"))
+        return new + self.mlp(self.norm_mlp(new))
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A context as each layer of a Trunk sees it: keys and values [b heads t d_head], and who is padding."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    mask: Bool[Tensor, "b t"]
+
+
+class Trunk(nn.Module):
+    """`depth` blocks. The prefix is projected once per layer and does not attend to itself, so its cost does not
+    grow with depth squared and no iteration of a decoder pays for it again."""
+
+    def __init__(self, width: int, *, depth: int, heads: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def prefix(self, tokens: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Prefix:
+        return Prefix(tuple(block.keys_values(tokens) for block in self.blocks), mask)  # type: ignore[operator]
+
+    def extend(self, prefix: Prefix, new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Float[Tensor, "b s d"]:
+        batch, size = new.shape[:2]
+        if sees.shape != (size, size):
+            raise ValueError(f"sees must be [{size} {size}] for {size} new tokens, got {list(sees.shape)}.")
+        seen_prefix = prefix.mask[:, None].expand(batch, size, -1)
+        mask = torch.cat([seen_prefix, sees.expand(batch, size, size)], dim=-1)[:, None]
+        for block, keys_values in zip(self.blocks, prefix.layers, strict=True):
+            new = block(new, keys_values, mask)
+        return self.norm(new)

@@ -1,0 +1,1 @@
+"""Backbone + decoder = policy; policy + normalisation = Actor."""
