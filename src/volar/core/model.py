@@ -58,7 +58,11 @@ class Context:
 
 
 class Backbone(nn.Module, ABC):
-    """Images, instruction and proprioception -> Context."""
+    """Images, instruction and proprioception -> Context.
+
+    Constructor: `(config, *, cameras, proprioception, pretrained)`: the RobotSpec's cameras and number of
+    proprioceptive values; pretrained=False builds the architecture only, since a checkpoint brings the weights.
+    """
 
     @property
     @abstractmethod
@@ -116,6 +120,11 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Float[Tensor, "b h a"]: ...
+
+
+def masked_mean(values: Float[Tensor, "b h"], valid: Bool[Tensor, "b h"]) -> Float[Tensor, " b"]:
+    """Mean over the valid steps of each row; a row without any gives 0."""
+    return (values * valid).sum(-1) / valid.sum(-1).clamp(min=1)
 
 
 class Tokenizer(ABC):

@@ -1,0 +1,104 @@
+"""Backbone + decoder = one policy: loss on a batch, chunk for a batch, and the checkpoint that rebuilds both."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+import volar
+from volar.backbones import TABLE as BACKBONES
+from volar.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from volar.core.errors import ConfigError
+from volar.core.model import Backbone, Batch, Decoder
+from volar.core.registry import build_config
+from volar.core.robot import RobotSpec
+from volar.data.normalize import Normalizer, Statistics
+from volar.decoders import TABLE as DECODERS
+from volar.policies.config import PolicyConfig
+
+ACTION, PROPRIOCEPTION = "action", "observation.state"  # LeRobot's names of the two features
+
+
+class Policy(nn.Module):
+    """Final. `robot` and `statistics` travel with the weights, so units cannot be lost."""
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        *,
+        robot: RobotSpec,
+        statistics: Mapping[str, Statistics],
+        pretrained: bool = True,
+    ) -> None:
+        super().__init__()
+        self.config, self.robot, self.statistics = config, robot, dict(statistics)
+        self.normalize_action = Normalizer(statistics[ACTION], config.normalise_action)
+        self.normalize_proprioception = Normalizer(statistics[PROPRIOCEPTION], config.normalise_proprioception)
+        backbone, decoder = BACKBONES.load(config.backbone), DECODERS.load(config.decoder)
+        self.backbone: Backbone = backbone(
+            build_config(backbone, config.backbone_options),
+            cameras=robot.cameras,
+            proprioception=len(robot.proprioception),
+            pretrained=pretrained,
+        )
+        self.decoder: Decoder = decoder(
+            build_config(decoder, config.decoder_options),
+            width=self.backbone.width,
+            horizon=config.horizon,
+            action_dim=robot.action.dim,
+        )
+
+    def loss(self, batch: Batch, *, generator: torch.Generator | None = None) -> Float[Tensor, " b"]:
+        assert batch.actions is not None and batch.valid is not None
+        return self.decoder.loss(self.backbone.encode(batch), batch.actions, batch.valid, generator=generator)
+
+    forward = loss  # what accelerate and DDP call
+
+    def predict(self, batch: Batch, *, generator: torch.Generator | None = None) -> Float[Tensor, "b h a"]:
+        """Normalised chunks."""
+        return self.decoder.sample(self.backbone.encode(batch), generator=generator)
+
+    def save(self, folder: Path, *, facts: Mapping[str, Any]) -> None:
+        """facts: how it came to be (step, seed, data, commit); shown by `volar info`, not needed to rebuild."""
+        card = self.backbone.card()
+        config = {
+            "kind": "policy",
+            "volar": volar.__version__,
+            "policy": asdict(self.config),
+            "robot": self.robot.to_json(),
+            "card": {**asdict(card), "kind": card.kind},
+            "facts": dict(facts),
+        }
+        statistics = {name: value.to_json() for name, value in self.statistics.items()}
+        tensors, assets = self.state_dict(), self.backbone.assets()
+        save_checkpoint(folder, Checkpoint(config=config, statistics=statistics, tensors=tensors, assets=assets))
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> "Policy":
+        """Raises ConfigError for a damaged folder or one that is not a policy."""
+        checkpoint = load_checkpoint(folder, device=device)
+        if checkpoint.config.get("kind") != "policy":
+            raise ConfigError(f"{folder} holds a {checkpoint.config.get('kind')!r}, not a policy.")
+        policy = cls(
+            PolicyConfig(**checkpoint.config["policy"]),
+            robot=RobotSpec.from_json(checkpoint.config["robot"]),
+            statistics={name: Statistics.from_json(value) for name, value in checkpoint.statistics.items()},
+            pretrained=False,
+        )
+        policy.backbone.load_assets(checkpoint.assets)
+        policy.load_state_dict(dict(checkpoint.tensors))
+        return policy.to(device).eval()
+
+
+def latest_checkpoint(path: Path) -> Path:
+    """`path` itself when it is a checkpoint, else the newest one of the run in it. ConfigError when there is none."""
+    if (path / "config.json").is_file():
+        return path
+    found = sorted((path / "checkpoints").glob("step-*"))
+    if not found:
+        raise ConfigError(f"No checkpoint at {path}: expected config.json in it, or checkpoints/step-* below it.")
+    return found[-1]

@@ -1,0 +1,71 @@
+"""What a training run is: one dataclass that a recipe fills in and the command line may override. Free of torch."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from volar.core.errors import ConfigError
+from volar.core.robot import RobotSpec
+from volar.policies.config import PolicyConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Imitation learning of one policy from one data set.
+
+    stride: every stride-th frame is an observation to train on. robot: what the numbers mean, for a data set that
+    does not say it itself. cache_features: compute the frozen part of the backbone once per frame and keep it on
+    disk. validation: fraction of each task's episodes held out. ema: decay of the averaged weights that are validated
+    and saved, 0 for none. precision: "bf16" is slower than "fp32" on processors without bf16 instructions.
+    track: metrics also go to this tracker.
+    """
+
+    policy: PolicyConfig
+    steps: int = 2000
+    batch: int = 64
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.995
+    seed: int = 0
+    stride: int = 1
+    robot: RobotSpec | None = None
+    cache_features: bool = True
+    validation: float = 0.1
+    validate_every: int = 250
+    checkpoint_every: int = 500
+    log_every: int = 20
+    workers: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    track: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "stride", "validate_every", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("validation", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
+        if self.learning_rate <= 0 or self.clip <= 0:
+            raise ConfigError(f"learning_rate and clip must be positive, got {self.learning_rate} and {self.clip}.")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+FREE = ("log_every", "checkpoint_every", "workers", "track")  # these change nothing that is learned
+
+
+def require_same(ours: TrainConfig, theirs: dict[str, Any], *, where: str) -> None:
+    """A run is resumed with the settings it began with; ConfigError lists every difference."""
+    mine = json.loads(json.dumps(ours.to_json()))
+    keys = sorted((mine.keys() | theirs.keys()) - set(FREE))
+    different = [
+        f"{key}: {theirs.get(key)} there, {mine.get(key)} now" for key in keys if theirs.get(key) != mine.get(key)
+    ]
+    if different:
+        raise ConfigError(
+            f"{where} is a run with other settings; choose another folder, or the same settings:\n  "
+            + "\n  ".join(different)
+        )

@@ -1,0 +1,305 @@
+"""The imitation loop: batch, loss, step, validate, save. Everything random in step n is a function of (seed, n),
+so a resumed run continues bit for bit on the same processor and number of threads."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from volar.core.errors import ConfigError, RobotFault
+from volar.core.fingerprint import fingerprint
+from volar.core.model import Batch, FrozenVision
+from volar.core.robot import RobotSpec, require_match
+from volar.data.features import cached_features
+from volar.data.lerobot import LeRobotDataset, open_dataset
+from volar.data.windows import WindowBatch, Windows, split_episodes
+from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
+from volar.train.config import TrainConfig, require_same
+from volar.train.state import Average, load_state, newest_state, save_state, stop_at_next_step
+
+
+class Shuffled(Sampler[list[int]]):
+    """Endless batches of indices; batch n depends on (seed, n) only, so a run can start at any step."""
+
+    def __init__(self, size: int, *, batch: int, seed: int, start: int, rank: int, world: int) -> None:
+        self.size, self.batch, self.seed, self.start, self.rank, self.world = size, batch, seed, start, rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        per_epoch, epoch_of_order, order = max(self.size // self.batch, 1), -1, np.empty(0, np.int64)
+        step = self.start * self.world + self.rank
+        while True:
+            epoch, position = divmod(step, per_epoch)
+            if epoch != epoch_of_order:
+                order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+                epoch_of_order = epoch
+            yield order[position * self.batch : (position + 1) * self.batch].tolist()
+            step += self.world
+
+
+def to_batch(policy: Policy, raw: WindowBatch, device: torch.device) -> Batch:
+    """Normalise a batch of windows and move it to the device."""
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(device, non_blocking=True)
+
+    return Batch(
+        images={name: torch.from_numpy(image).to(device) for name, image in raw.images.items()},
+        features={name: tensor(feature) for name, feature in raw.features.items()},
+        instructions=raw.instructions,
+        proprioception=tensor(policy.normalize_proprioception.normalize(raw.proprioception)),
+        actions=tensor(policy.normalize_action.normalize(raw.actions)),
+        valid=torch.from_numpy(raw.valid).to(device),
+    )
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two splits, ready to be read, and what computing features cost in seconds."""
+
+    train: Windows
+    validation: Windows
+    feature_seconds: float
+
+
+def prepare_data(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, *, cache: Path, progress: bool) -> Data:
+    started = time.perf_counter()
+    features: dict[str, np.ndarray] = {}
+    cameras = [camera.name for camera in policy.robot.cameras]
+    if config.cache_features and isinstance(policy.backbone, FrozenVision):
+        backbone = policy.backbone
+        device = next(policy.parameters()).device
+
+        def compute(images: np.ndarray) -> np.ndarray:
+            return backbone.features(torch.from_numpy(images).to(device)).float().cpu().numpy()
+
+        for camera in cameras:
+            features[camera] = cached_features(
+                dataset, camera, stride=config.stride, key=backbone.features_key(), compute=compute,
+                folder=cache, progress=progress,
+            )  # fmt: skip
+    split = split_episodes(dataset, config.validation, config.seed)
+
+    def windows(episodes: tuple[int, ...]) -> Windows:
+        return Windows(
+            dataset, horizon=config.policy.horizon, cameras=cameras, episodes=episodes, stride=config.stride,
+            images=not features, features=features or None,
+        )  # fmt: skip
+
+    return Data(windows(split.train), windows(split.validation), time.perf_counter() - started)
+
+
+def robot_of(dataset: LeRobotDataset, config: TrainConfig) -> RobotSpec:
+    """What the data set's numbers mean: said by itself or by the recipe, never guessed."""
+    if dataset.spec is None and config.robot is None:
+        raise ConfigError(
+            f"{dataset.root} does not say what its actions mean (control mode, rotation, gripper sign, frame, rate). "
+            f"Give the recipe a RobotSpec: TrainConfig(robot=RobotSpec(...))."
+        )
+    if dataset.spec is not None and config.robot is not None:
+        require_match(dataset.spec, config.robot, our_name="The data set", their_name="the recipe's robot")
+    spec = config.robot or dataset.spec
+    assert spec is not None
+    if abs(spec.action.rate_hz - dataset.fps) > 1e-6:
+        raise ConfigError(f"{dataset.root} has {dataset.fps} frames a second, its actions {spec.action.rate_hz} Hz.")
+    return spec
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * min(done, 1.0))))
+
+
+def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """Also seeds the global generator, for dropout."""
+    number = int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+    torch.manual_seed(number)
+    return torch.Generator(device).manual_seed(number)
+
+
+def validate(policy: Policy, windows: Windows, config: TrainConfig, device: torch.device) -> dict[str, float]:
+    """Loss and mean absolute error of sampled chunks (normalised units) over at most 1024 held-out windows."""
+    if not len(windows):
+        return {}
+    policy.eval()
+    chosen = np.random.default_rng(config.seed).permutation(len(windows))[:1024]
+    losses, errors = [], []
+    with torch.no_grad():
+        for start in range(0, len(chosen), config.batch):
+            batch = to_batch(policy, windows.__getitems__(chosen[start : start + config.batch].tolist()), device)
+            generator = step_generator(config.seed, start, device)
+            losses.append(policy.loss(batch, generator=generator))
+            assert batch.actions is not None and batch.valid is not None
+            error = (policy.predict(batch, generator=generator) - batch.actions).abs().mean(-1)
+            errors.append(error[batch.valid])
+    policy.train()
+    return {"validation_loss": torch.cat(losses).mean().item(), "validation_error": torch.cat(errors).mean().item()}
+
+
+def train(config: TrainConfig, data: Path, out: Path, *, device: str | None = None, progress: bool = True) -> Path:
+    """Train, or continue what `out` holds. Returns the last checkpoint's folder.
+
+    out/: run.json, metrics.jsonl, compute.json, checkpoints/step-*/ (averaged weights), state/ (to resume).
+    Raises ConfigError before any work when data, policy and settings do not fit; RobotFault on a non-finite loss.
+    """
+    dataset = open_dataset(data)
+    robot = robot_of(dataset, config)
+    run = {"kind": "training", "config": json.loads(json.dumps(config.to_json())), "data": dataset.content_hash()}
+    if (out / "run.json").is_file():
+        before = json.loads((out / "run.json").read_text())
+        require_same(config, before["config"], where=str(out))
+        if before["data"] != run["data"]:
+            raise ConfigError(f"{out} was trained on other data than {data}; choose another folder.")
+    elif out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} exists and is not a training run; choose another folder.")
+    accelerator = Accelerator(
+        cpu=device == "cpu", mixed_precision="bf16" if config.precision == "bf16" else "no",
+        log_with=None if config.track == "none" else config.track, project_dir=out,
+    )  # fmt: skip
+    statistics = {name: dataset.statistics()[name] for name in (ACTION, PROPRIOCEPTION)}
+    torch.manual_seed(config.seed)
+    policy = Policy(config.policy, robot=robot, statistics=statistics).to(accelerator.device)
+    splits = prepare_data(dataset, policy, config, cache=data / ".features", progress=progress)
+    out.mkdir(parents=True, exist_ok=True)
+    if accelerator.is_main_process:
+        (out / "run.json").write_text(json.dumps({**run, "fingerprint": fingerprint(seed=config.seed)}, indent=1))
+    if config.track != "none":
+        accelerator.init_trackers("volar", config=run)
+    return Loop(config, policy, splits, out, accelerator, progress).run()
+
+
+class Loop:
+    """One run's moving parts; `run` is the loop itself."""
+
+    def __init__(
+        self, config: TrainConfig, policy: Policy, data: Data, out: Path, accelerator: Accelerator, progress: bool
+    ) -> None:
+        self.config, self.policy, self.data, self.out, self.progress = config, policy, data, out, progress
+        self.accelerator, self.device = accelerator, accelerator.device
+        self.trainable = {name: value for name, value in policy.named_parameters() if value.requires_grad}
+        self.average = Average(self.trainable, config.ema)
+        self.optimizer = torch.optim.AdamW(
+            self.trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.step = self._resume()
+        self.model, self.optimizer = accelerator.prepare(policy, self.optimizer)
+        self.metrics = (out / "metrics.jsonl").open("a")
+
+    def _resume(self) -> int:
+        newest = newest_state(self.out)
+        step = 0 if newest is None else load_state(newest, self.trainable, self.average, self.optimizer)
+        path = self.out / "metrics.jsonl"
+        if path.exists():  # what was logged after the state that we go on from will be logged again
+            lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
+            path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+        return step
+
+    def run(self) -> Path:
+        loader = DataLoader(
+            self.data.train, num_workers=self.config.workers, collate_fn=_as_it_is,
+            batch_sampler=Shuffled(
+                len(self.data.train), batch=self.config.batch, seed=self.config.seed, start=self.step,
+                rank=self.accelerator.process_index, world=self.accelerator.num_processes,
+            ),
+        )  # fmt: skip
+        started, first = time.perf_counter(), self.step
+        columns = (
+            TextColumn("train"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        self.policy.train()
+        with (
+            Progress(*columns, disable=not self.progress or not self.accelerator.is_main_process) as bar,
+            stop_at_next_step() as stop,
+        ):
+            task = bar.add_task("", total=self.config.steps, completed=self.step)
+            for raw in loader if self.step < self.config.steps else ():
+                facts = self._one_step(raw)
+                self.step += 1
+                bar.update(task, completed=self.step, description=f"loss {facts['loss']:.4f}")
+                seconds = time.perf_counter() - started
+                if self.step % self.config.log_every == 0:
+                    speed = (self.step - first) * self.config.batch / seconds
+                    self._log({**facts, "samples_per_s": speed, "seconds": seconds})
+                if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
+                    with self.average.applied():
+                        self._log(validate(self.policy, self.data.validation, self.config, self.device))
+                if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps or stop():
+                    self._save(seconds)
+                if stop() and self.step < self.config.steps:
+                    raise KeyboardInterrupt
+                if self.step >= self.config.steps:
+                    break
+        self.metrics.close()
+        self.accelerator.end_training()
+        return self.out / "checkpoints" / f"step-{self.step:07d}"
+
+    def _one_step(self, raw: WindowBatch) -> dict[str, float]:
+        rate = learning_rate(self.config, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        generator = step_generator(self.config.seed, self.step, self.device)
+        with self.accelerator.autocast():
+            losses = self.model(to_batch(self.policy, raw, self.device), generator=generator)
+        loss = losses.mean()
+        if not torch.isfinite(loss):
+            bad = sorted({int(raw.episode[i]) for i in torch.nonzero(~torch.isfinite(losses)).flatten().tolist()})
+            raise RobotFault(
+                f"Non-finite loss at step {self.step}, in windows of episodes {bad}. Training stopped; the last "
+                f"checkpoint is intact. Look at these episodes with `volar info`, or lower the learning rate."
+            )
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(list(self.trainable.values()), self.config.clip)
+        if not torch.isfinite(torch.as_tensor(norm)):
+            raise RobotFault(
+                f"Non-finite gradient at step {self.step}, in a batch of episodes {sorted(set(raw.episode.tolist()))}."
+            )
+        self.optimizer.step()
+        self.average.update(self.step)
+        return {"loss": loss.item(), "learning_rate": float(rate), "gradient_norm": float(norm)}
+
+    def _log(self, facts: dict[str, float]) -> None:
+        if self.accelerator.is_main_process and facts:
+            self.metrics.write(json.dumps({"step": self.step, **facts}) + "\n")
+            self.metrics.flush()
+            self.accelerator.log(facts, step=self.step)
+
+    def _save(self, seconds: float) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        save_state(self.out, self.step, self.trainable, self.average, self.optimizer)
+        folder = self.out / "checkpoints" / f"step-{self.step:07d}"
+        facts = {"step": self.step, "train": self.config.to_json(), **fingerprint()}
+        if not folder.exists():
+            with self.average.applied():
+                self.policy.save(folder, facts=facts)
+        (self.out / "compute.json").write_text(json.dumps(self._compute(seconds), indent=1))
+
+    def _compute(self, seconds: float) -> dict[str, Any]:
+        return {
+            "parameters": sum(value.numel() for value in self.policy.parameters()),
+            "trainable_parameters": sum(value.numel() for value in self.trainable.values()),
+            "training_steps": self.step,
+            "training_samples": self.step * self.config.batch * self.accelerator.num_processes,
+            "training_seconds": seconds,
+            "feature_seconds": self.data.feature_seconds,
+        }
+
+
+def _as_it_is(batch: WindowBatch) -> WindowBatch:
+    return batch
