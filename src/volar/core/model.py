@@ -7,10 +7,15 @@ dimension, p proprioception, n candidates, g group, k bins or vocabulary, l laye
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
+
+from volar.core.errors import ConfigError
+
+Fitted = TypeVar("Fitted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +81,13 @@ class Backbone(nn.Module, ABC):
     def card(self) -> "Card":
         """What this backbone was trained on, for the model card."""
 
+    def assets(self) -> dict[str, bytes]:
+        """Plain file name -> content: what a checkpoint keeps beside the weights, such as a vocabulary."""
+        return {}
+
+    def load_assets(self, assets: Mapping[str, bytes]) -> None:  # noqa: B027  nothing to load is a valid answer
+        """Take back what `assets` gave. After `pretrained=False`, called before `load_state_dict`."""
+
 
 class FrozenVision(Backbone):
     """A Backbone whose first part never changes, so that its output can be computed once and stored."""
@@ -133,10 +145,24 @@ class Tokenizer(ABC):
     Constructor: `(config, *, horizon, action_dim)`.
     """
 
+    saturated: int = 0  # numbers outside the fit that `encode` clamped; only grows
+    invalid_decodes: int = 0  # sequences that were no encoding and were answered by the nearest valid chunk; only grows
+
+    def __init__(self, *, horizon: int, action_dim: int) -> None:
+        if horizon < 1 or action_dim < 1:
+            raise ConfigError(f"A chunk has at least 1 step and 1 dimension; got [{horizon} {action_dim}].")
+        self.horizon = horizon
+        self.action_dim = action_dim
+
     @property
     @abstractmethod
     def vocabulary(self) -> int:
-        """k: ids are 0..k-1."""
+        """k: ids are 0..k-1. Known before the fit."""
+
+    @property
+    def length(self) -> int | None:
+        """Tokens of every chunk; None where the length varies from chunk to chunk."""
+        return None
 
     @abstractmethod
     def fit(self, chunks: Float[Tensor, "n h a"], *, generator: torch.Generator | None = None) -> None: ...
@@ -149,6 +175,37 @@ class Tokenizer(ABC):
     def decode(self, tokens: list[list[int]]) -> Float[Tensor, "n h a"]:
         """Never raises on ids in range: an invalid sequence gives the nearest valid chunk and is counted."""
 
+    def decode_prefix(self, tokens: list[list[int]], keep: int) -> Float[Tensor, "n h a"]:
+        """What the first `keep` tokens already tell. Missing tokens are filled as in `decode`, but not counted."""
+        counted = self.invalid_decodes
+        chunks = self.decode([sequence[:keep] for sequence in tokens])
+        self.invalid_decodes = counted
+        return chunks
+
     @abstractmethod
     def state(self) -> dict[str, object]:
         """JSON-able state that `restore` turns back into the same tokenizer, ids included."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become the tokenizer that wrote `state`; takes the place of `fit`."""
+
+    def checked(self, chunks: Tensor) -> Float[Tensor, "n h a"]:
+        """`chunks` if they are finite numbers [n horizon action_dim], else ConfigError."""
+        expected = (self.horizon, self.action_dim)
+        if chunks.ndim != 3 or chunks.shape[1:] != expected or not chunks.is_floating_point():
+            raise ConfigError(f"Expected float chunks [n {self.horizon} {self.action_dim}], got {list(chunks.shape)}.")
+        if not torch.isfinite(chunks).all():
+            chunk, step, dimension = (~torch.isfinite(chunks)).nonzero()[0].tolist()
+            value = chunks[chunk, step, dimension].item()
+            raise ConfigError(
+                f"Chunk {chunk} is {value} at step {step}, dimension {dimension}. A tokenizer takes finite numbers "
+                "only: drop or repair such frames first."
+            )
+        return chunks.detach().float()
+
+    def fitted(self, part: Fitted | None) -> Fitted:
+        """`part`, or ConfigError while it is None because neither `fit` nor `restore` ran."""
+        if part is None:
+            raise ConfigError(f"{type(self).__name__} knows no data yet: call fit(chunks) or restore(state) first.")
+        return part
