@@ -88,13 +88,6 @@ class Backbone(nn.Module, ABC):
     def load_assets(self, assets: Mapping[str, bytes]) -> None:
         """Take back what `assets` gave. After `pretrained=False`, called before `load_state_dict`."""
 
-    def assets(self) -> dict[str, bytes]:
-        """Plain file name -> content: what a checkpoint keeps beside the weights, such as a vocabulary."""
-        return {}
-
-    def load_assets(self, assets: Mapping[str, bytes]) -> None:  # noqa: B027  nothing to load is a valid answer
-        """Take back what `assets` gave. After `pretrained=False`, called before `load_state_dict`."""
-
 
 class FrozenVision(Backbone):
     """A Backbone whose first part never changes, so that its output can be computed once and stored."""
