@@ -50,14 +50,23 @@ class Table(Mapping[str, str]):
 
 
 def build_config(cls: type, values: Mapping[str, Any]) -> Any:
-    """Make `cls.Config` from a plain mapping; an unknown key is an error that names the closest field.
-
-    Lists become tuples where the field is a tuple, since JSON knows no tuples.
+    """Make `cls.Config` from a plain mapping. An unknown key or a value of another type than the default's is an
+    error that names the closest field. Lists become tuples where the default is a tuple, since JSON knows no tuples.
     """
     config = cls.Config  # type: ignore[attr-defined]
     assert is_dataclass(config)
-    known = {field.name: field for field in fields(config)}
-    for key in values:
+    defaults = config()
+    known = [field.name for field in fields(config)]
+    given = {}
+    for key, value in values.items():
         if key not in known:
             raise unknown_name(f"option of {cls.__name__}", key, known)
-    return config(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        default = getattr(defaults, key)
+        value = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
+        if type(value) is not type(default) and (type(default), type(value)) != (float, int) and default is not None:
+            raise ConfigError(
+                f"{cls.__name__}: {key} must be a {type(default).__name__} such as {default!r}, "
+                f"got the {type(value).__name__} {value!r}."
+            )
+        given[key] = value
+    return config(**given)

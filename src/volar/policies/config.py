@@ -1,11 +1,11 @@
 """Which parts make a policy: plain choices, free of torch, so that recipes and the command line load fast."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from volar.core.errors import ConfigError
 from volar.data.normalize import Mode
+
+Option = int | float | bool | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,12 +13,19 @@ class PolicyConfig:
     """Which parts make the policy. The two normalisations have no default: they must be chosen, not guessed."""
 
     backbone: str
+    """a name from `volar list backbones`, or package.module:Class"""
     decoder: str
+    """a name from `volar list decoders`, or package.module:Class"""
     horizon: int
+    """actions per chunk"""
     normalise_action: Mode
+    """how actions are brought to the range that the decoder learns"""
     normalise_proprioception: Mode
-    backbone_options: Mapping[str, Any] = field(default_factory=dict)
-    decoder_options: Mapping[str, Any] = field(default_factory=dict)
+    """the same for proprioception"""
+    backbone_options: dict[str, Option] = field(default_factory=dict)
+    """choices of the backbone's Config that differ from its defaults"""
+    decoder_options: dict[str, Option] = field(default_factory=dict)
+    """choices of the decoder's Config that differ from its defaults"""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:

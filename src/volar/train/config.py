@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from volar.core.errors import ConfigError
 from volar.core.robot import RobotSpec
@@ -11,34 +13,46 @@ from volar.policies.config import PolicyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Imitation learning of one policy from one data set.
-
-    stride: every stride-th frame is an observation to train on. robot: what the numbers mean, for a data set that
-    does not say it itself. cache_features: compute the frozen part of the backbone once per frame and keep it on
-    disk. validation: fraction of each task's episodes held out. ema: decay of the averaged weights that are validated
-    and saved, 0 for none. precision: "bf16" is slower than "fp32" on processors without bf16 instructions.
-    track: metrics also go to this tracker.
-    """
+    """Imitation learning of one policy from one data set."""
 
     policy: PolicyConfig
+    """the parts of the policy"""
+    robot: Annotated[RobotSpec | None, tyro.conf.Suppress] = None
+    """what the numbers mean, for a data set that does not say it itself"""
     steps: int = 2000
+    """gradient steps"""
     batch: int = 64
+    """windows per step (and per process)"""
     learning_rate: float = 1e-3
+    """highest rate; linear warm-up, then half a cosine down to a hundredth"""
     warmup: int = 100
+    """steps of warm-up"""
     weight_decay: float = 1e-4
+    """of AdamW"""
     clip: float = 1.0
+    """largest norm of the gradient"""
     ema: float = 0.995
+    """decay of the averaged weights that are validated and saved; 0 for none"""
     seed: int = 0
+    """of weights, order and noise"""
     stride: int = 1
-    robot: RobotSpec | None = None
+    """every stride-th frame is an observation to train on"""
     cache_features: bool = True
+    """compute the frozen part of the backbone once per frame and keep it beside the data"""
     validation: float = 0.1
+    """fraction of each task's episodes held out"""
     validate_every: int = 250
+    """steps"""
     checkpoint_every: int = 500
+    """steps"""
     log_every: int = 20
+    """steps"""
     workers: int = 0
+    """processes that read data"""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 is slower on processors without bf16 instructions"""
     track: Literal["none", "tensorboard", "wandb", "trackio"] = "none"
+    """metrics also go to this tracker"""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "stride", "validate_every", "checkpoint_every", "log_every"):

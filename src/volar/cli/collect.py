@@ -1,0 +1,110 @@
+"""`volar collect`: a scripted expert demonstrates; successful episodes become a LeRobot v3.0 data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from volar.cli.output import Output
+from volar.core.errors import ConfigError
+from volar.core.robot import Actor, Episode, Job
+from volar.envs import TABLE, make_env
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collect:
+    """Write EPISODES successful demonstrations of each task; an interrupted collection goes on where it stopped."""
+
+    tasks: tyro.conf.Positional[tuple[str, ...]]
+    """such as metaworld/faucet-open; `volar list tasks` names them"""
+    out: Path
+    """folder of the data set"""
+    episodes: int = 25
+    """successful episodes per task"""
+    camera: dict[str, int] | None = None
+    """camera names and side in pixels, such as corner4 112; by default what the environment declares"""
+    storage: Literal["video", "image"] = "video"
+    """how pictures are stored: x264 video, or one JPEG per frame"""
+    noise: float = 0.1
+    """standard deviation of execution noise, in action units; the recorded action stays the clean one"""
+    max_steps: int = 200
+    """control steps until a demonstration counts as failed and the next seed is tried"""
+    first_seed: int = 0
+    """demonstrations use the seeds from here upwards"""
+    workers: int = 2
+    """simulator processes"""
+
+
+def make_expert(environment: str, arm: str) -> Actor:
+    """The scripted expert of an environment; runs in the worker processes."""
+    return TABLE.load(environment).expert()
+
+
+def collect(command: Collect, *, progress: bool = True) -> dict[str, int]:
+    """Returns task -> episodes now in the data set. Raises ConfigError before anything is recorded."""
+    from volar.data.writer import DatasetWriter
+    from volar.envs.rollout import in_order, rollout
+
+    environments = {task.partition("/")[0] for task in command.tasks}
+    if len(environments) != 1:
+        raise ConfigError(f"One data set holds the tasks of one environment, got {sorted(environments) or 'no task'}.")
+    if command.episodes < 1:
+        raise ConfigError(f"episodes must be at least 1, got {command.episodes}.")
+    environment = environments.pop()
+    build = partial(make_env, cameras=command.camera)
+    for task in command.tasks[1:]:
+        TABLE.load(environment).check_task(task.partition("/")[2])
+    first = build(command.tasks[0])
+    spec, facts = first.spec, first.describe()
+    first.close()
+    writer = DatasetWriter(
+        command.out,
+        spec=spec,
+        fps=spec.action.rate_hz,
+        camera_storage=dict.fromkeys((camera.name for camera in spec.cameras), command.storage),
+        robot_type=environment,
+        extra={"environment": facts, "noise": command.noise, "max_steps": command.max_steps},
+        resume=True,
+    )
+    with writer:
+        while jobs := list(_missing(command, writer.saved)):
+            episodes = rollout(
+                jobs, make_env=build, make_actor=partial(make_expert, environment),
+                workers=command.workers, progress=progress,
+            )  # fmt: skip
+            for episode in in_order(episodes, jobs):
+                _save(writer, episode)
+    return {task: sum(1 for source in writer.saved if source["task"] == task and source["success"]) for task in command.tasks}
+
+
+def _save(writer, episode: Episode) -> None:
+    source = {"task": episode.job.task, "seed": episode.job.seed, "success": episode.success is True}
+    if episode.success:
+        assert episode.trajectory is not None
+        writer.add(episode.trajectory, episode.instruction, source=source)
+    else:
+        writer.skip(source | {"error": episode.error})
+
+
+def _missing(command: Collect, saved: list[dict]) -> Iterator[Job]:
+    """The next seeds of every task that still lacks episodes; seeds tried before, failed ones too, are not repeated."""
+    for task in command.tasks:
+        tried = [source for source in saved if source["task"] == task]
+        lacking = command.episodes - sum(source["success"] for source in tried)
+        if lacking > 0 and len(tried) > 4 * command.episodes:
+            raise ConfigError(f"The expert fails too often at {task}: {len(tried)} tried, {lacking} still lacking.")
+        start = max((source["seed"] for source in tried), default=command.first_seed - 1) + 1
+        for seed in range(start, start + max(lacking, 0)):
+            yield Job(
+                task=task, seed=seed, arm="expert", max_steps=command.max_steps, noise=command.noise, frames="all"
+            )
+
+
+def main(arguments: list[str]) -> Output:
+    command = tyro.cli(Collect, prog="volar collect", args=arguments)
+    counts = collect(command)
+    text = "\n".join(f"{count:>5} episodes  {task}" for task, count in counts.items()) + f"\nData set: {command.out}"
+    return Output({"data": str(command.out), "episodes": counts}, text)

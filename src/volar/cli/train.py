@@ -1,0 +1,60 @@
+"""`volar train RECIPE`: a recipe is a Python file with a function `recipe() -> TrainConfig`."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from volar.cli.output import Output
+from volar.core.errors import ConfigError
+from volar.train.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a recipe on a data set, or continue the run in OUT.
+
+    Every setting of the recipe can be changed behind these, for example
+    `--policy.decoder flow --policy.decoder-options steps 4 --steps 500`; `volar train RECIPE --help` lists them.
+    """
+
+    recipe: tyro.conf.Positional[Path]
+    """a Python file with a function `recipe() -> TrainConfig`"""
+    data: Path
+    """folder of a LeRobot v3.0 data set"""
+    out: Path
+    """folder of the run; an unfinished run in it is continued"""
+    device: str | None = None
+    """cpu, cuda ...; by default what accelerate finds"""
+
+
+def load_recipe(path: Path) -> TrainConfig:
+    """Run the recipe file and return its config. The file is the user's own code."""
+    if not path.is_file():
+        raise ConfigError(f"No recipe at {path}. Recipes are Python files; see the folder recipes/.")
+    spec = importlib.util.spec_from_file_location("volar_recipe", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if "recipe" not in vars(module):
+        raise ConfigError(f"{path} has no function `recipe() -> TrainConfig`.")
+    config = module.recipe()
+    if not isinstance(config, TrainConfig):
+        raise ConfigError(f"{path}: recipe() gave a {type(config).__name__}, expected a TrainConfig.")
+    return config
+
+
+def main(arguments: list[str]) -> Output:
+    wants_help = any(word in ("-h", "--help") for word in arguments)
+    if wants_help and (not arguments or arguments[0].startswith("-")):
+        tyro.cli(Train, prog="volar train", args=["--help"])
+    if wants_help:
+        tyro.cli(TrainConfig, prog=f"volar train {arguments[0]}", default=load_recipe(Path(arguments[0])), args=["--help"])
+    command, rest = tyro.cli(Train, prog="volar train", args=arguments, return_unknown_args=True)
+    config = tyro.cli(TrainConfig, prog="volar train", default=load_recipe(command.recipe), args=rest)
+
+    from volar.train.loop import train
+
+    checkpoint = train(config, command.data, command.out, device=command.device)
+    return Output({"checkpoint": str(checkpoint)}, f"Checkpoint: {checkpoint}")
