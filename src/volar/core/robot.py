@@ -8,7 +8,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, get_args
 
@@ -179,15 +179,18 @@ class Outcome(StrEnum):
 class Trajectory:
     """The recorded course of an episode: row t is what was seen before action t was taken.
 
-    images: camera -> uint8 [t height width 3] (empty when nobody asked for frames). actions: float32 [t a], the
-    intended (clean) action; executed: float32 [t a], what was really sent, noise and clipping included.
+    images: camera -> uint8 [n height width 3] (empty when nobody asked for frames), taken before the steps named in
+    image_steps: every step for `frames="all"`, so n = t; the looks and the last moment (step t) for "looks".
+    actions: float32 [t a], the intended (clean) action; executed: float32 [t a], what was really sent, noise and
+    clipping included.
     """
 
-    images: Mapping[str, UInt8[np.ndarray, "t _ _ 3"]]
+    images: Mapping[str, UInt8[np.ndarray, "n _ _ 3"]]
     proprioception: Float32[np.ndarray, "t p"]
     actions: Float32[np.ndarray, "t a"]
     executed: Float32[np.ndarray, "t a"]
     rewards: Float32[np.ndarray, " t"]
+    image_steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +198,7 @@ class Job:
     """One episode to be run: `arm` names who acts, `instruction` replaces the task's own when given.
 
     max_steps: control steps until time-out. noise: standard deviation of Gaussian execution noise, in action units.
-    frames: "all" records a picture every step, "looks" only those the actor asked for, "none" nothing.
+    frames: "all" records a picture every step, "looks" those the actor asked for and the last moment, "none" nothing.
     """
 
     task: str
@@ -211,7 +214,8 @@ class Job:
 class Episode:
     """What is known about one finished episode. Everything but `trajectory` goes into the record file.
 
-    latencies: seconds per decision. evaluations: decoder evaluations per decision. first_observation: its digest.
+    latencies: seconds per decision. evaluations: decoder evaluations per decision.
+    first_observation: `Env.digest` of the initial state, equal for all arms that met the same one.
     privileged: what was used that a real robot would not have, in words; empty for an honest policy.
     """
 
@@ -246,8 +250,8 @@ class Env(ABC):
         """Begin the episode that `seed` names: the same initial state in every process, for ever."""
 
     @abstractmethod
-    def observe(self) -> Observation:
-        """The present observation, pictures rendered now."""
+    def observe(self, *, images: bool = True) -> Observation:
+        """The present observation, pictures rendered now. images=False leaves them out and renders nothing."""
 
     @abstractmethod
     def step(self, action: Float32[np.ndarray, " a"]) -> Step:
@@ -255,6 +259,11 @@ class Env(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def digest(self) -> str:
+        """Hash of the present state, whatever the instruction: equal digests after `reset` prove two episodes paired.
+        Worlds that know their state override it, so that nothing needs to be rendered."""
+        return replace(self.observe(), instruction="").digest()
 
     def describe(self) -> dict[str, Any]:
         """Facts for the run fingerprint: simulator and renderer versions, render recipe, success semantics."""
@@ -272,9 +281,13 @@ class RestorableEnv(Env):
 
 
 class Actor(ABC):
-    """Whoever decides: a trained policy, a scripted expert, a client of a remote server."""
+    """Whoever decides: a trained policy, a scripted expert, a client of a remote server.
+
+    uses_images: False lets `act` be called with observations whose `images` is empty, so that nothing is rendered.
+    """
 
     privileged: tuple[str, ...] = ()
+    uses_images: bool = True
 
     @abstractmethod
     def reset(self, seed: int) -> None:
@@ -286,6 +299,8 @@ class Actor(ABC):
 
 class PrivilegedActor(Actor):
     """An Actor that reads the simulator itself. What it uses is named in `privileged` and recorded with the result."""
+
+    uses_images = False
 
     @abstractmethod
     def bind(self, env: Env) -> None:
