@@ -1,6 +1,8 @@
 """Conformance of every decoder in the table, then the properties of single members."""
 
+import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,7 +154,7 @@ def test_solver_has_its_order(solver, order):
     for steps in (8, 16, 32):
         end = integrate(lambda x, t: x, start, steps=steps, solver=solver)
         errors.append(abs(end.item() - math.exp(-1)))
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in itertools.pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.15)
 
 
@@ -162,7 +164,9 @@ def test_evaluations_are_counted_truly(solver):
     calls = []
     context = around.context(torch.randn(2, TOKENS, 5))
     counted = Context(
-        tokens=context.tokens, mask=context.mask, extend=lambda new, sees: (calls.append(1), context.extend(new, sees))[1]
+        tokens=context.tokens,
+        mask=context.mask,
+        extend=lambda new, sees: (calls.append(1), context.extend(new, sees))[1],
     )
     decoder.sample(counted, generator=seeded())
     assert len(calls) == decoder.evaluations
