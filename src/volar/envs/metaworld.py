@@ -1,0 +1,275 @@
+"""Meta-World (arXiv 1910.10897): a Sawyer arm on a table, 50 tasks in MuJoCo, each with a scripted expert.
+
+The 39 numbers of Meta-World's own observation hold object and goal positions; only the expert sees them.
+"""
+
+import hashlib
+import os
+import pickle
+import platform
+import sys
+import warnings
+import weakref
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from volar.core.errors import ConfigError, unknown_name
+from volar.core.robot import (
+    ActionSpec,
+    Camera,
+    Chunk,
+    Env,
+    Observation,
+    PrivilegedActor,
+    RestorableEnv,
+    RobotSpec,
+    Step,
+)
+
+if sys.platform == "linux":
+    os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own default wants a display
+GL_BACKEND = os.environ.get("MUJOCO_GL", "platform default")
+try:
+    import mujoco
+except (ImportError, AttributeError, OSError, RuntimeError) as error:
+    # MuJoCo loads its OpenGL library when it is imported. Without one physics still runs, pictures do not.
+    if isinstance(error, ModuleNotFoundError) and error.name == "mujoco":
+        raise
+    GL_BACKEND = "none"
+    os.environ["MUJOCO_GL"] = "disabled"
+    import mujoco
+
+from language_world import TASK_DESCRIPTIONS  # noqa: E402
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # noqa: E402
+from metaworld.policies import ENV_POLICY_MAP  # noqa: E402
+
+NO_RENDERER = (
+    f"No renderer: MuJoCo could not open OpenGL (MUJOCO_GL={GL_BACKEND}). On Debian or Ubuntu install the packages "
+    "libegl1 libegl-mesa0 libgl1-mesa-dri (MUJOCO_GL=egl, the default here) or libosmesa6 (MUJOCO_GL=osmesa)."
+)
+RATE_HZ = 80.0
+# Shipped settings cost ten times as much on a CPU; one recipe for collecting, training and judging, see `describe`.
+RENDER_RECIPE = {"shadow_map": 0, "multisamples": 0, "shadows": False, "reflections": False}
+# True: the picture arrives upside down. "corner4" is the view known as "corner2 moved to [.75, .075, .7]".
+CAMERAS = {
+    "topview": False,
+    "corner": True,
+    "corner2": True,
+    "corner3": True,
+    "corner4": True,
+    "behindGripper": False,
+    "gripperPOV": False,
+}
+DEFAULT_CAMERAS = {"corner4": 112}
+# set_xyz_action moves the mocap body that pulls the hand by action_scale = 1/100 m per unit; positive effort closes.
+ACTION = ActionSpec(
+    names=("x", "y", "z", "gripper"),
+    units=("cm", "cm", "cm", "normalised"),
+    low=(-1.0,) * 4,
+    high=(1.0,) * 4,
+    control="delta_position",
+    rotation="none",
+    gripper="positive_closes",
+    frame="world",
+    rate_hz=RATE_HZ,
+)
+# Metres of the hand in the world; opening of the fingers in units of 0.1 m, 0 closed to 1 open.
+PROPRIOCEPTION = ("hand_x", "hand_y", "hand_z", "gripper_opening")
+PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
+PLAIN = (np.ndarray, np.generic, int, float, str, type(None), np.random.Generator)
+
+warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", module=r"metaworld\.policies")
+
+
+class MetaWorld(RestorableEnv):
+    """One of the 50 tasks, for example `faucet-open`. cameras: name of a camera -> side in pixels.
+
+    Success is the simulator's momentary flag; score "at any step", since it goes off again on some tasks.
+    There is no time limit of its own: whoever runs it sets one.
+    """
+
+    def __init__(self, task: str, *, cameras: Mapping[str, int] | None = None) -> None:
+        self.task = _known(task)
+        sizes = dict(DEFAULT_CAMERAS if cameras is None else cameras)
+        for name, size in sizes.items():
+            if name not in CAMERAS:
+                raise unknown_name("Meta-World camera", name, CAMERAS)
+            if size < 1:
+                raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
+        declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
+        self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
+        self._renderers: dict[int, mujoco.Renderer] = {}
+        # A renderer that is merely forgotten takes the OpenGL context away from the others when it is collected.
+        self._finalizer = weakref.finalize(self, _close_all, self._renderers)
+        self._env = _build(self.task)
+        self._configure_rendering(max(sizes.values(), default=1))
+        self._physics = np.empty(mujoco.mj_stateSize(self._env.model, PHYSICS))
+        self._state: Float64[np.ndarray, " 39"] = np.zeros(39)
+
+    @staticmethod
+    def tasks() -> tuple[str, ...]:
+        """All task names, without the simulator's version suffix."""
+        return tuple(sorted(name.removesuffix("-v3") for name in ALL_V3_ENVIRONMENTS))
+
+    @staticmethod
+    def instructions(task: str) -> tuple[str, ...]:
+        """What to tell a policy: the description of the package `language-world`."""
+        return (TASK_DESCRIPTIONS[_known(task)],)
+
+    @staticmethod
+    def expert() -> "MetaWorldExpert":
+        return MetaWorldExpert()
+
+    @property
+    def spec(self) -> RobotSpec:
+        return self._spec
+
+    @property
+    def privileged_state(self) -> Float64[np.ndarray, " 39"]:
+        """Meta-World's own observation, object and goal positions included: for experts and planners only."""
+        return self._state
+
+    def reset(self, seed: int) -> None:
+        env = self._env
+        env.seed(seed)
+        env.reset()
+        # `reset` moves bodies of the model last of all; without this the first picture shows them where they were.
+        mujoco.mj_forward(env.model, env.data)
+        env._get_obs()  # the frame before the first one, which Meta-World stacks into its observation
+        self._state = env._get_obs()
+
+    def observe(self, *, images: bool = True) -> Observation:
+        return Observation(
+            images={camera.name: self._render(camera) for camera in self._spec.cameras} if images else {},
+            proprioception=self._state[:4].astype(np.float32),
+            instruction=TASK_DESCRIPTIONS[self.task],
+            time=self._env.curr_path_length / RATE_HZ,
+        )
+
+    def step(self, action: Float32[np.ndarray, " a"]) -> Step:
+        self._state, reward, _, _, info = self._env.step(ACTION.clip(action))
+        return Step(success=bool(info["success"]), reward=float(reward), terminated=False)
+
+    def save(self) -> bytes:
+        """Physics, what `reset` changed in the model, and the task's own variables. Restore only bytes you trust."""
+        env = self._env
+        mujoco.mj_getState(env.model, env.data, self._physics, PHYSICS)
+        own = {name: value for name, value in vars(env).items() if isinstance(value, PLAIN) and not _borrowed(value)}
+        model = (env.model.body_pos.copy(), env.model.site_pos.copy())
+        return pickle.dumps((self.task, self._physics, model, own, self._state))
+
+    def restore(self, state: bytes) -> None:
+        task, physics, model, own, seen = pickle.loads(state)
+        if task != self.task:
+            raise ConfigError(f"This state was saved in the task {task!r}, it cannot be restored in {self.task!r}.")
+        env = self._env
+        if env._last_stable_obs is None and env._last_rand_vec is None:
+            self.reset(0)  # lets the task create variables that point into the simulator's memory
+        env.model.body_pos[:], env.model.site_pos[:] = model
+        mujoco.mj_setState(env.model, env.data, physics, PHYSICS)
+        mujoco.mj_forward(env.model, env.data)  # positions and contacts, which pictures and rewards read
+        mujoco.mj_setState(env.model, env.data, physics, PHYSICS)  # the solver's warm start, which that touched
+        vars(env).update(own)
+        self._state = seen
+
+    def digest(self) -> str:
+        env = self._env
+        mujoco.mj_getState(env.model, env.data, self._physics, PHYSICS)
+        sha = hashlib.sha256()
+        for part in (self._physics, env.model.body_pos, env.model.site_pos, self._state):
+            sha.update(np.ascontiguousarray(part).tobytes())
+        return sha.hexdigest()[:16]
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "simulator": f"metaworld {version('metaworld')}",
+            "mujoco": version("mujoco"),
+            "gl_backend": GL_BACKEND,
+            "system": platform.system(),
+            "render_recipe": RENDER_RECIPE,
+            "frame_size": {camera.name: camera.height for camera in self._spec.cameras},
+            "rotated_by_180_degrees": [camera.name for camera in self._spec.cameras if CAMERAS[camera.name]],
+            "success": "the simulator's flag at any step",
+            "control_rate_hz": RATE_HZ,
+        }
+
+    def close(self) -> None:
+        self._finalizer()
+        self._env.close()
+
+    def _configure_rendering(self, size: int) -> None:
+        visual = self._env.model.vis
+        visual.quality.shadowsize = RENDER_RECIPE["shadow_map"]
+        visual.quality.offsamples = RENDER_RECIPE["multisamples"]
+        visual.global_.offwidth = visual.global_.offheight = size
+
+    def _render(self, camera: Camera) -> UInt8[np.ndarray, "_ _ 3"]:
+        if camera.height not in self._renderers:
+            self._renderers[camera.height] = _renderer(self._env.model, camera.height)
+        renderer = self._renderers[camera.height]
+        renderer.update_scene(self._env.data, camera=camera.name)
+        image = renderer.render()
+        return np.ascontiguousarray(image[::-1, ::-1]) if CAMERAS[camera.name] else image
+
+
+class MetaWorldExpert(PrivilegedActor):
+    """The scripted policy that Meta-World ships for the task it is bound to: one action at a time."""
+
+    privileged = ("simulator state: object and goal poses",)
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def bind(self, env: Env) -> None:
+        if not isinstance(env, MetaWorld):
+            raise ConfigError(f"Meta-World's expert acts in Meta-World only, not in {type(env).__name__}.")
+        self._env, self._policy = env, ENV_POLICY_MAP[f"{env.task}-v3"]()
+
+    def act(self, observation: Observation) -> Chunk:
+        action = np.clip(self._policy.get_action(self._env.privileged_state), ACTION.low, ACTION.high)
+        return Chunk(actions=action.astype(np.float32)[None], execute=1, evaluations=0)
+
+
+def _known(task: str) -> str:
+    name = task.removesuffix("-v3")
+    if f"{name}-v3" not in ALL_V3_ENVIRONMENTS:
+        raise unknown_name("Meta-World task", task, MetaWorld.tasks())
+    return name
+
+
+def _build(task: str) -> Any:
+    """Meta-World's environment with its goal observable and its randomness seeded: `reset(seed=)` ignores the seed."""
+    env = ALL_V3_ENVIRONMENTS[f"{task}-v3"]()
+    env._partially_observable = False
+    vars(env).pop("sawyer_observation_space", None)  # cached for the partial observation
+    env._freeze_rand_vec, env._set_task_called, env.seeded_rand_vec = False, True, True
+    env.max_path_length = sys.maxsize
+    return env
+
+
+def _renderer(model: Any, size: int) -> Any:
+    if GL_BACKEND == "none":
+        raise ConfigError(NO_RENDERER)
+    try:
+        renderer = mujoco.Renderer(model, size, size)
+    except (ImportError, RuntimeError, mujoco.FatalError) as error:
+        raise ConfigError(f"{NO_RENDERER} ({error})") from error
+    for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+        renderer.scene.flags[flag] = False
+    return renderer
+
+
+def _close_all(renderers: dict[int, Any]) -> None:
+    while renderers:
+        renderers.popitem()[1].close()
+
+
+def _borrowed(value: object) -> bool:
+    """Whether an array lies in MuJoCo's memory: such variables follow the physics and must not be overwritten."""
+    while isinstance(value, np.ndarray) and isinstance(value.base, np.ndarray):
+        value = value.base
+    return isinstance(value, np.ndarray) and type(value.base).__name__ == "PyCapsule"

@@ -1,0 +1,227 @@
+"""The one episode loop, and the one way to run many episodes: collecting, judging and learning all use these.
+
+It knows no simulator, no policy and no file format.
+"""
+
+import traceback
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from volar.core.errors import ConfigError, EpisodeError, RobotFault
+from volar.core.robot import Actor, Chunk, Env, Episode, Job, Observation, Outcome, PrivilegedActor, Trajectory
+from volar.envs.progress import Progress
+from volar.envs.workers import WorkerPool
+
+ENVIRONMENTS_KEPT = 3  # per process: with its renderer one holds about 100 MB
+
+
+@dataclass
+class _Recording:
+    """What has happened so far in one episode."""
+
+    env: Env
+    frames: str
+    proprioception: list[np.ndarray] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+    executed: list[np.ndarray] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    images: list[dict[str, np.ndarray]] = field(default_factory=list)
+    image_steps: list[int] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    first_observation: str = ""
+
+    def look(self, *, images: bool) -> Observation:
+        observation = self.env.observe(images=images)
+        if images and self.frames != "none":
+            self.images.append(dict(observation.images))
+            self.image_steps.append(len(self.actions))
+        return observation
+
+    def trajectory(self) -> Trajectory:
+        names = self.images[0] if self.images else ()
+        return Trajectory(
+            images={name: np.stack([image[name] for image in self.images]) for name in names},
+            proprioception=np.asarray(self.proprioception, dtype=np.float32),
+            actions=np.asarray(self.actions, dtype=np.float32),
+            executed=np.asarray(self.executed, dtype=np.float32),
+            rewards=np.asarray(self.rewards, dtype=np.float32),
+            image_steps=tuple(self.image_steps),
+        )
+
+
+def run_episode(env: Env, actor: Actor, job: Job) -> Episode:
+    """Reset, then look, decide and act until the first success, the end of `job.max_steps` or the env's own end.
+
+    The intended action is recorded; Gaussian noise drawn from (job.seed, job.task) is added to what is executed, and
+    the sum is clipped to the action's bounds. `actor.reset` gets job.seed. Nothing is rendered unless the actor uses
+    images or the job asks for frames. Any exception of env or actor ends the episode as `Outcome.ERROR`, except
+    RobotFault and ConfigError, which are raised.
+    """
+    recording = _Recording(env, job.frames)
+    outcome, instruction, error = Outcome.ERROR, job.instruction or "", None
+    try:
+        env.reset(job.seed)
+        recording.first_observation = env.digest()
+        instruction = job.instruction or env.observe(images=False).instruction
+        actor.reset(job.seed)
+        if isinstance(actor, PrivilegedActor):
+            actor.bind(env)
+        outcome = _act(env, actor, job, instruction, recording)
+        if job.frames == "looks":
+            recording.look(images=True)
+    except (RobotFault, ConfigError):
+        raise
+    except Exception as raised:  # whatever a stranger's policy or simulator throws costs its own episode only
+        outcome, error = Outcome.ERROR, _explain(raised)
+    chunks = recording.chunks
+    return Episode(
+        job=job,
+        instruction=instruction,
+        outcome=outcome,
+        steps=len(recording.rewards),
+        first_observation=recording.first_observation,
+        executed_per_chunk=chunks[0].execute if chunks else 0,
+        latencies=tuple(chunk.latency for chunk in chunks),
+        evaluations=tuple(chunk.evaluations for chunk in chunks),
+        privileged=actor.privileged,
+        total_reward=float(np.sum(recording.rewards)),
+        error=error,
+        trajectory=None if outcome is Outcome.ERROR else recording.trajectory(),
+    )
+
+
+def _act(env: Env, actor: Actor, job: Job, instruction: str, recording: _Recording) -> Outcome:
+    bounds = env.spec.action
+    noise = np.random.default_rng([job.seed, zlib.crc32(job.task.encode())])
+    planned: list[np.ndarray] = []
+    for _ in range(job.max_steps):
+        deciding = not planned
+        seen = recording.look(images=job.frames == "all" or (deciding and actor.uses_images))
+        if deciding:
+            chunk = actor.act(replace(seen, instruction=instruction))
+            if not 1 <= chunk.execute <= len(chunk.actions):
+                raise EpisodeError(f"A chunk of {len(chunk.actions)} actions cannot have {chunk.execute} executed.")
+            recording.chunks.append(chunk)
+            planned = list(chunk.actions[: chunk.execute])
+        action = planned.pop(0)
+        disturbed = action + noise.normal(0.0, job.noise, action.shape) if job.noise else action
+        executed = bounds.clip(disturbed)
+        recording.proprioception.append(seen.proprioception)
+        recording.actions.append(action)
+        recording.executed.append(executed)
+        step = env.step(executed)
+        recording.rewards.append(step.reward)
+        if step.success:
+            return Outcome.SUCCESS
+        if step.terminated:
+            return Outcome.TERMINATED
+    return Outcome.TIME_OUT
+
+
+def _explain(error: Exception) -> str:
+    """Type, message and the place where it was raised: enough for a record, short enough for a table."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+class Runner:
+    """Runs jobs in this process and keeps what is slow to build: all actors, and the latest few environments."""
+
+    def __init__(self, make_env: Callable[[str], Env], make_actor: Callable[[str], Actor]) -> None:
+        self._make_env, self._make_actor = make_env, make_actor
+        self._envs: OrderedDict[str, Env] = OrderedDict()
+        self._actors: dict[str, Actor] = {}
+
+    def __call__(self, job: Job) -> Episode:
+        if job.max_steps < 1:
+            raise ConfigError(f"max_steps must be at least 1, got {job.max_steps}.")
+        env, actor = self._env(job.task), self._actor(job.arm)
+        try:
+            episode = run_episode(env, actor, job)
+        except RobotFault as fault:
+            raise RobotFault(f"{job.task}, seed {job.seed}, arm {job.arm!r}: {fault}") from fault
+        if episode.outcome is Outcome.ERROR:
+            self._drop(job.task)  # it may be the environment that broke
+        return episode
+
+    def _env(self, task: str) -> Env:
+        if task not in self._envs:
+            while len(self._envs) >= ENVIRONMENTS_KEPT:
+                self._drop(next(iter(self._envs)))
+            with _preparing(f"environment {task!r}"):
+                self._envs[task] = self._make_env(task)
+        self._envs.move_to_end(task)
+        return self._envs[task]
+
+    def _actor(self, arm: str) -> Actor:
+        if arm not in self._actors:
+            with _preparing(f"actor of the arm {arm!r}"):
+                self._actors[arm] = self._make_actor(arm)
+        return self._actors[arm]
+
+    def _drop(self, task: str) -> None:
+        self._envs.pop(task).close()
+
+    def close(self) -> None:
+        for task in list(self._envs):
+            self._drop(task)
+
+
+@contextmanager
+def _preparing(what: str) -> Iterator[None]:
+    """What cannot be built now cannot be built for any other job either, so it ends the run."""
+    try:
+        yield
+    except (ConfigError, RobotFault):
+        raise
+    except Exception as error:
+        raise ConfigError(f"The {what} could not be built: {_explain(error)}") from error
+
+
+def rollout(
+    jobs: Sequence[Job], *, make_env: Callable[[str], Env], make_actor: Callable[[str], Actor],
+    workers: int, progress: bool = False, ordered: bool = False,
+) -> Iterator[Episode]:  # fmt: skip
+    """Run every job and yield its Episode as soon as it is finished; with `ordered`, in the order of the jobs.
+
+    workers: processes that run episodes; 0 runs them here. What comes out does not depend on it, bit for bit, apart
+    from latencies and order (actors see one thread of arithmetic in a worker). make_env takes a task, make_actor an
+    arm; with workers both must be importable (module-level functions or functools.partial of such), and the calling
+    script needs `if __name__ == "__main__":`. Jobs start in the order given: put those of one task together.
+
+    A raising policy or environment, or a worker that dies, makes that episode `Outcome.ERROR`. RobotFault,
+    ConfigError, and an environment or actor that cannot be built stop everything, as does closing the iterator.
+    """
+    if workers < 0:
+        raise ConfigError(f"workers must be 0 (this process) or more, got {workers}.")
+    return _rollout(list(jobs), Runner(make_env, make_actor), workers, progress, ordered)
+
+
+def _rollout(
+    jobs: list[Job], runner: Runner, workers: int, progress: bool, ordered: bool
+) -> Generator[Episode, None, None]:
+    with Progress(len(jobs), shown=progress) as shown:
+        if workers == 0:
+            finished = _here(jobs, runner)
+        else:
+            finished = WorkerPool(runner, min(workers, len(jobs))).run(jobs, ordered=ordered)
+        try:
+            for episode in finished:
+                shown.advance(success=bool(episode.success), error=episode.success is None)
+                yield episode
+        finally:
+            finished.close()
+
+
+def _here(jobs: list[Job], runner: Runner) -> Generator[Episode, None, None]:
+    try:
+        for job in jobs:
+            yield runner(job)
+    finally:
+        runner.close()

@@ -1,0 +1,204 @@
+"""Worker processes that may die: each runs one job at a time, and a death costs that job only.
+
+A process pool of the standard library gives up as a whole when one member dies. POSIX only.
+"""
+
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.process import BaseProcess
+from typing import Protocol
+
+from volar.core.errors import ConfigError, RobotFault
+from volar.core.robot import Episode, Job, Outcome
+
+DEATHS_ALLOWED = 5  # in a row, without an episode finished in between
+LEAD = 4  # episodes per worker that may be finished ahead of the one that is due, when they are wanted in order
+READY = "ready"
+
+
+class Run(Protocol):
+    """What a worker does; sent to it by pickle. An exception of `__call__` stops the whole run."""
+
+    def __call__(self, job: Job) -> Episode: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: connection.Connection
+    started: bool = False
+    index: int | None = None  # of the job it has in hand
+
+
+class WorkerPool:
+    """`size` processes that start afresh (spawn), so that nothing of this process's threads or OpenGL leaks in."""
+
+    def __init__(self, run: Run, size: int) -> None:
+        try:
+            self._payload = pickle.dumps(run)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ConfigError(
+                f"With workers, make_env and make_actor must be module-level functions or functools.partial of such "
+                f"({error}). Use workers=0 to run in this process."
+            ) from error
+        self._size = size
+        self._workers: list[_Worker] = []
+        self._deaths = 0
+
+    def run(self, jobs: Sequence[Job], *, ordered: bool) -> Generator[Episode, None, None]:
+        """Every job's episode, as they finish or in the order of the jobs. Jobs start in their order."""
+        waiting = deque(range(len(jobs)))
+        finished: dict[int, Episode] = {}
+        due = 0
+        try:
+            self._workers = [self._start() for _ in range(self._size)]
+            while due < len(jobs):
+                self._hand_out(jobs, waiting, limit=due + LEAD * self._size if ordered else len(jobs))
+                finished |= self._collect(jobs)
+                for index in sorted(finished):
+                    if not ordered or index == due:
+                        due += 1
+                        yield finished.pop(index)
+            for worker in self._workers:
+                worker.pipe.send(None)
+            for worker in self._workers:
+                worker.process.join(timeout=5)
+        finally:
+            self._stop()
+
+    def _hand_out(self, jobs: Sequence[Job], waiting: deque[int], *, limit: int) -> None:
+        for worker in self._workers:
+            if worker.started and worker.index is None and waiting and waiting[0] < limit:
+                try:
+                    worker.pipe.send(jobs[waiting[0]])
+                except BrokenPipeError:
+                    continue  # it died while idle; `_collect` finds out, and the job goes to another
+                worker.index = waiting.popleft()
+
+    def _collect(self, jobs: Sequence[Job]) -> dict[int, Episode]:
+        """Wait for news. Replaces workers that died; raises what a worker could not go on with."""
+        finished = {}
+        ready = connection.wait([worker.pipe for worker in self._workers])
+        for place, worker in enumerate(self._workers):
+            if worker.pipe not in ready:
+                continue
+            try:
+                news = worker.pipe.recv()
+            except (EOFError, OSError):
+                if worker.index is not None:
+                    finished[worker.index] = _lost(jobs[worker.index], _obituary(worker.process))
+                self._workers[place] = self._replace(worker)
+                continue
+            if isinstance(news, Exception):
+                raise news
+            if isinstance(news, Episode):
+                assert worker.index is not None
+                finished[worker.index] = news
+                worker.index, self._deaths = None, 0
+            worker.started = True
+        return finished
+
+    def _replace(self, dead: _Worker) -> _Worker:
+        end = _obituary(dead.process)
+        dead.pipe.close()
+        self._deaths += 1
+        if self._deaths >= DEATHS_ALLOWED:
+            if dead.started:
+                raise RobotFault(f"{self._deaths} workers in a row died without finishing an episode; the last {end}.")
+            raise ConfigError(
+                f"{self._deaths} workers in a row died while starting; the last {end}. Does the calling script keep "
+                f'its work under `if __name__ == "__main__":`? Try workers=0 to see the error.'
+            )
+        return self._start()
+
+    def _start(self) -> _Worker:
+        ours, theirs = get_context("spawn").Pipe()
+        process = get_context("spawn").Process(target=_serve, args=(theirs, self._payload), daemon=True)
+        with _environment_of_workers():
+            process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(timeout=2)
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
+
+
+@contextmanager
+def _environment_of_workers() -> Iterator[None]:
+    """What a process inherits when it is started inside: one thread of arithmetic, since there is one process per
+    core, and Ctrl-C blocked, since the terminal sends it to all and this process ends the others."""
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads
+
+
+def _serve(pipe: connection.Connection, payload: bytes) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        run: Run = pickle.loads(payload)
+        pipe.send(READY)
+        while (job := pipe.recv()) is not None:
+            pipe.send(run(job))
+        run.close()
+    except Exception as error:  # the parent decides; a worker has nobody else to tell
+        pipe.send(_portable(error))
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    """The error as one that any process can unpickle, with the worker's traceback as a note."""
+    kind = type(error) if type(error) in (ConfigError, RobotFault) else RuntimeError
+    message = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
+    portable = kind(message)
+    portable.add_note("In the worker:\n" + "".join(traceback.format_exception(error)))
+    return portable
+
+
+def _obituary(process: BaseProcess) -> str:
+    process.join(timeout=5)
+    code = process.exitcode
+    if code is not None and code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+def _lost(job: Job, end: str) -> Episode:
+    return Episode(
+        job=job,
+        instruction=job.instruction or "",
+        outcome=Outcome.ERROR,
+        steps=0,
+        first_observation="",
+        executed_per_chunk=0,
+        error=f"The worker process {end}.",
+    )
