@@ -1,0 +1,137 @@
+"""Samples for imitation: what was seen at one moment, and the actions from that moment on.
+
+Pictures are read for the observed moment only, never for the rows of the action chunk.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
+
+from volar.core.errors import ConfigError
+from volar.data import layout
+from volar.data.lerobot import LeRobotDataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowBatch:
+    """A batch in raw units. images: camera -> pictures; features: camera -> stored features of the same moment.
+
+    actions[:, 0] belongs to the observed moment; past the end of the episode the last action is repeated and
+    `valid` is False. episode: index of the episode; frame: row within it.
+    """
+
+    images: Mapping[str, UInt8[np.ndarray, "b _ _ 3"]]
+    features: Mapping[str, Shaped[np.ndarray, "b ..."]]
+    proprioception: Float32[np.ndarray, "b p"]
+    actions: Float32[np.ndarray, "b h a"]
+    valid: Bool[np.ndarray, "b h"]
+    instructions: tuple[str, ...]
+    episode: Int64[np.ndarray, " b"]
+    frame: Int64[np.ndarray, " b"]
+
+
+def selected_frames(dataset: LeRobotDataset, stride: int) -> Int64[np.ndarray, " n"]:
+    """Rows of every stride-th frame of every episode, its first included. This is what stored features hold."""
+    if stride < 1:
+        raise ConfigError(f"stride must be at least 1, got {stride}.")
+    return np.concatenate([np.arange(episode.start, episode.stop, stride) for episode in dataset.episodes])
+
+
+class Windows:
+    """Map-style dataset for `torch.utils.data.DataLoader`; index i is the i-th selected frame of `episodes`.
+
+    horizon: actions per window. images: read pictures of `cameras`. features: camera -> rows for
+    `selected_frames(dataset, stride)`, in that order. A data set without proprioception gives width 0.
+    """
+
+    def __init__(
+        self,
+        dataset: LeRobotDataset,
+        *,
+        horizon: int,
+        cameras: Sequence[str],
+        episodes: Sequence[int],
+        stride: int = 1,
+        images: bool,
+        features: Mapping[str, Shaped[np.ndarray, "n ..."]] | None,
+    ) -> None:
+        if horizon < 1:
+            raise ConfigError(f"horizon must be at least 1 action, got {horizon}.")
+        if layout.ACTION not in dataset.arrays:
+            raise ConfigError(f"{dataset.root} has no {layout.ACTION!r}; its features are {sorted(dataset.features)}.")
+        unknown = sorted(set(episodes) - set(range(len(dataset.episodes))))
+        if unknown:
+            raise ConfigError(f"{dataset.root} has episodes 0 to {len(dataset.episodes) - 1}, asked for {unknown}.")
+        for camera in cameras:
+            dataset.require_camera(camera)
+        self.dataset, self.horizon, self.cameras, self.images = dataset, horizon, tuple(cameras), images
+        self.features = dict(features or {})
+        rows = selected_frames(dataset, stride)
+        for camera, values in self.features.items():
+            if len(values) != len(rows):
+                raise ConfigError(
+                    f"Features of camera {camera!r} have {len(values)} rows, stride {stride} of {dataset.root} has "
+                    f"{len(rows)}; compute them with the same stride."
+                )
+        chosen = np.isin(dataset.arrays["episode_index"][rows], np.asarray(episodes, dtype=np.int64))
+        self._feature_rows = np.flatnonzero(chosen)
+        self.rows: Int64[np.ndarray, " n"] = rows[chosen]
+        stops = np.array([episode.stop for episode in dataset.episodes])
+        self._stops = stops[dataset.arrays["episode_index"][self.rows]]
+        self._actions = np.ascontiguousarray(dataset.arrays[layout.ACTION], dtype=np.float32)
+        state = dataset.arrays.get(layout.STATE, np.empty((dataset.num_frames, 0)))
+        self._proprioception = np.ascontiguousarray(state, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> WindowBatch:
+        """A batch of one."""
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> WindowBatch:
+        """All of a batch at once; give the DataLoader a `collate_fn` that returns its argument."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        rows = self.rows[chosen]
+        ahead = rows[:, None] + np.arange(self.horizon)
+        stops = self._stops[chosen][:, None]
+        arrays = self.dataset.arrays
+        return WindowBatch(
+            images={camera: self.dataset.frames(camera, rows) for camera in self.cameras} if self.images else {},
+            features={name: np.asarray(values[self._feature_rows[chosen]]) for name, values in self.features.items()},
+            proprioception=self._proprioception[rows],
+            actions=self._actions[np.minimum(ahead, stops - 1)],
+            valid=ahead < stops,
+            instructions=tuple(self.dataset.tasks[task] for task in arrays["task_index"][rows].tolist()),
+            episode=arrays["episode_index"][rows],
+            frame=arrays["frame_index"][rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Episode indices, ascending, without overlap."""
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+
+
+def split_episodes(dataset: LeRobotDataset, validation_fraction: float, seed: int) -> Split:
+    """Hold out that fraction of every task's episodes: at least one of a task with two or more, never all of them."""
+    if not 0 <= validation_fraction < 1:
+        raise ConfigError(f"The validation fraction must be in [0, 1), got {validation_fraction}.")
+    by_task: dict[tuple[str, ...], list[int]] = {}
+    for episode in dataset.episodes:
+        by_task.setdefault(episode.tasks, []).append(episode.index)
+    generator = np.random.default_rng(seed)
+    held: list[int] = []
+    for task in sorted(by_task):
+        order = generator.permutation(by_task[task]).tolist()
+        wanted = round(validation_fraction * len(order))
+        if validation_fraction > 0:
+            wanted = min(max(wanted, 1), len(order) - 1)
+        held += order[:wanted]
+    train = sorted(episode.index for episode in dataset.episodes if episode.index not in set(held))
+    return Split(train=tuple(train), validation=tuple(sorted(held)))
