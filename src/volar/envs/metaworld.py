@@ -12,6 +12,7 @@ import warnings
 import weakref
 from collections.abc import Mapping
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,27 +30,30 @@ from volar.core.robot import (
     RobotSpec,
     Step,
 )
+from volar.envs.shared_scenes import SCENES, SUFFIX, SharedScene, scene_of
 
 if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own default wants a display
-GL_BACKEND = os.environ.get("MUJOCO_GL", "platform default")
 try:
     import mujoco
+    import mujoco.gl_context
 except (ImportError, AttributeError, OSError, RuntimeError) as error:
     # MuJoCo loads its OpenGL library when it is imported. Without one physics still runs, pictures do not.
     if isinstance(error, ModuleNotFoundError) and error.name == "mujoco":
         raise
-    GL_BACKEND = "none"
     os.environ["MUJOCO_GL"] = "disabled"
     import mujoco
+    import mujoco.gl_context
 
-from language_world import TASK_DESCRIPTIONS  # noqa: E402
-from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # noqa: E402
-from metaworld.policies import ENV_POLICY_MAP  # noqa: E402
+from gymnasium.spaces import Box
+from language_world import TASK_DESCRIPTIONS
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+from metaworld.policies import ENV_POLICY_MAP
 
 NO_RENDERER = (
-    f"No renderer: MuJoCo could not open OpenGL (MUJOCO_GL={GL_BACKEND}). On Debian or Ubuntu install the packages "
-    "libegl1 libegl-mesa0 libgl1-mesa-dri (MUJOCO_GL=egl, the default here) or libosmesa6 (MUJOCO_GL=osmesa)."
+    "No renderer: MuJoCo could not open OpenGL. On Debian or Ubuntu install the packages libegl1 libegl-mesa0 "
+    "libgl1-mesa-dri (MUJOCO_GL=egl, the default here) or libosmesa6 (MUJOCO_GL=osmesa). A program that imports "
+    "mujoco before volar must set MUJOCO_GL itself."
 )
 RATE_HZ = 80.0
 # Shipped settings cost ten times as much on a CPU; one recipe for collecting, training and judging, see `describe`.
@@ -105,20 +109,26 @@ class MetaWorld(RestorableEnv):
         self._renderers: dict[int, mujoco.Renderer] = {}
         # A renderer that is merely forgotten takes the OpenGL context away from the others when it is collected.
         self._finalizer = weakref.finalize(self, _close_all, self._renderers)
-        self._env = _build(self.task)
+        self._scene = scene_of(self.task)
+        self._env = _build(self.task, self._scene)
         self._configure_rendering(max(sizes.values(), default=1))
         self._physics = np.empty(mujoco.mj_stateSize(self._env.model, PHYSICS))
         self._state: Float64[np.ndarray, " 39"] = np.zeros(39)
 
     @staticmethod
     def tasks() -> tuple[str, ...]:
-        """All task names, without the simulator's version suffix."""
+        """The benchmark's 50 task names, without the simulator's version suffix."""
         return tuple(sorted(name.removesuffix("-v3") for name in ALL_V3_ENVIRONMENTS))
+
+    @staticmethod
+    def shared_scenes() -> tuple[tuple[str, ...], ...]:
+        """Further tasks, grouped: those of one group start from the same pictures, see `volar.envs.shared_scenes`."""
+        return tuple(tuple(task + SUFFIX for task in scene.tasks) for scene in SCENES)
 
     @staticmethod
     def instructions(task: str) -> tuple[str, ...]:
         """What to tell a policy: the description of the package `language-world`."""
-        return (TASK_DESCRIPTIONS[_known(task)],)
+        return (TASK_DESCRIPTIONS[_known(task).removesuffix(SUFFIX)],)
 
     @staticmethod
     def expert() -> "MetaWorldExpert":
@@ -137,6 +147,9 @@ class MetaWorld(RestorableEnv):
         env = self._env
         env.seed(seed)
         env.reset()
+        if self._scene is not None:
+            for joint, position in self._scene.joints.items():
+                env.data.joint(joint).qpos[:] = position
         # `reset` moves bodies of the model last of all; without this the first picture shows them where they were.
         mujoco.mj_forward(env.model, env.data)
         env._get_obs()  # the frame before the first one, which Meta-World stacks into its observation
@@ -146,7 +159,7 @@ class MetaWorld(RestorableEnv):
         return Observation(
             images={camera.name: self._render(camera) for camera in self._spec.cameras} if images else {},
             proprioception=self._state[:4].astype(np.float32),
-            instruction=TASK_DESCRIPTIONS[self.task],
+            instruction=self.instructions(self.task)[0],
             time=self._env.curr_path_length / RATE_HZ,
         )
 
@@ -188,7 +201,7 @@ class MetaWorld(RestorableEnv):
         return {
             "simulator": f"metaworld {version('metaworld')}",
             "mujoco": version("mujoco"),
-            "gl_backend": GL_BACKEND,
+            "gl_backend": _gl_backend(),
             "system": platform.system(),
             "render_recipe": RENDER_RECIPE,
             "frame_size": {camera.name: camera.height for camera in self._spec.cameras},
@@ -227,7 +240,7 @@ class MetaWorldExpert(PrivilegedActor):
     def bind(self, env: Env) -> None:
         if not isinstance(env, MetaWorld):
             raise ConfigError(f"Meta-World's expert acts in Meta-World only, not in {type(env).__name__}.")
-        self._env, self._policy = env, ENV_POLICY_MAP[f"{env.task}-v3"]()
+        self._env, self._policy = env, ENV_POLICY_MAP[f"{env.task.removesuffix(SUFFIX)}-v3"]()
 
     def act(self, observation: Observation) -> Chunk:
         action = np.clip(self._policy.get_action(self._env.privileged_state), ACTION.low, ACTION.high)
@@ -236,31 +249,41 @@ class MetaWorldExpert(PrivilegedActor):
 
 def _known(task: str) -> str:
     name = task.removesuffix("-v3")
-    if f"{name}-v3" not in ALL_V3_ENVIRONMENTS:
-        raise unknown_name("Meta-World task", task, MetaWorld.tasks())
+    known = {*MetaWorld.tasks(), *chain.from_iterable(MetaWorld.shared_scenes())}
+    if name not in known:
+        raise unknown_name("Meta-World task", task, known)
     return name
 
 
-def _build(task: str) -> Any:
+def _build(task: str, scene: SharedScene | None) -> Any:
     """Meta-World's environment with its goal observable and its randomness seeded: `reset(seed=)` ignores the seed."""
-    env = ALL_V3_ENVIRONMENTS[f"{task}-v3"]()
+    env = ALL_V3_ENVIRONMENTS[f"{task.removesuffix(SUFFIX)}-v3"]()
     env._partially_observable = False
     vars(env).pop("sawyer_observation_space", None)  # cached for the partial observation
     env._freeze_rand_vec, env._set_task_called, env.seeded_rand_vec = False, True, True
     env.max_path_length = sys.maxsize
+    if scene is not None:
+        env._random_reset_space = Box(np.array(scene.low), np.array(scene.high), dtype=np.float64)
+        for site in range(env.model.nsite):
+            if env.model.site(site).name.startswith("goal"):
+                env.model.site_rgba[site, 3] = 0.0
     return env
 
 
 def _renderer(model: Any, size: int) -> Any:
-    if GL_BACKEND == "none":
-        raise ConfigError(NO_RENDERER)
     try:
+        mujoco.gl_context.GLContext(1, 1).free()  # a Renderer that cannot have one fails again when it is collected
         renderer = mujoco.Renderer(model, size, size)
-    except (ImportError, RuntimeError, mujoco.FatalError) as error:
-        raise ConfigError(f"{NO_RENDERER} ({error})") from error
+    except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
+        raise ConfigError(f"{NO_RENDERER} ({type(error).__name__}: {error})") from error
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
         renderer.scene.flags[flag] = False
     return renderer
+
+
+def _gl_backend() -> str:
+    context = vars(mujoco.gl_context).get("GLContext")
+    return "none" if context is None else context.__module__.removeprefix("mujoco.")
 
 
 def _close_all(renderers: dict[int, Any]) -> None:
