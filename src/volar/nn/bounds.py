@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from volar.core.errors import ConfigError
@@ -76,20 +76,24 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Grid:
-    """ids [n s]: sequences brought to length s. known: False where a token was missing. invalid: sequences that had
-    another length than s."""
+    """ids [n s]: sequences brought to length s. known: False where a token was missing or out of its place's range,
+    and `ids` holds the fill. invalid: how many sequences were not as they should be."""
 
     ids: Int[Tensor, "n s"]
-    known: Tensor
+    known: Bool[Tensor, "n s"]
     invalid: int
 
 
-def to_grid(tokens: list[list[int]], fill: Int[Tensor, " s"], vocabulary: int) -> Grid:
+def to_grid(
+    tokens: list[list[int]], fill: Int[Tensor, " s"], vocabulary: int,
+    *, base: Int[Tensor, " s"] | None = None, span: int = 0,
+) -> Grid:  # fmt: skip
     """Sequences of a tokenizer of fixed length as one tensor: what is missing is taken from `fill`, what is too much
-    is dropped. ConfigError for ids outside 0..vocabulary-1."""
+    is dropped. base, span: place i takes ids base[i]..base[i]+span-1 only, others count as missing. ConfigError for
+    ids outside 0..vocabulary-1."""
     size = len(fill)
-    invalid = sum(len(sequence) != size for sequence in tokens)
-    if invalid:
+    wrong = torch.tensor([len(sequence) != size for sequence in tokens], dtype=torch.bool)
+    if wrong.any():
         ids = fill.expand(len(tokens), size).clone()
         known = torch.zeros(len(tokens), size, dtype=torch.bool)
         for row, sequence in enumerate(tokens):
@@ -100,7 +104,11 @@ def to_grid(tokens: list[list[int]], fill: Int[Tensor, " s"], vocabulary: int) -
         ids = torch.tensor(tokens, dtype=torch.long).reshape(len(tokens), size)
         known = torch.ones(len(tokens), size, dtype=torch.bool)
     refuse_unknown_ids(ids, vocabulary)
-    return Grid(ids=ids, known=known, invalid=invalid)
+    if base is not None:
+        misplaced = (ids < base) | (ids >= base + span)
+        ids, known = torch.where(misplaced, fill, ids), known & ~misplaced
+        wrong |= misplaced.any(dim=1)
+    return Grid(ids=ids, known=known, invalid=int(wrong.sum()))
 
 
 def refuse_unknown_ids(ids: Tensor, vocabulary: int) -> None:
