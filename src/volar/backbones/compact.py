@@ -58,15 +58,20 @@ class Compact(FrozenVision):
         *,
         cameras: tuple[Camera, ...],
         proprioception: int,
-        pretrained: bool = True,
+        assets: Mapping[str, bytes] | None = None,
         weights: Path | None = None,
     ) -> None:
         """weights: folder that `volar weights install` filled, None for its default. ConfigError if missing."""
         super().__init__()
         self.config = config
         self.cameras = tuple(camera.name for camera in cameras)
-        self.vision = VisionTower(patches=config.patches, pretrained=pretrained, folder=weights)
-        self.language = LanguageTower(layers=config.language_layers, pretrained=pretrained, folder=weights)
+        if assets is not None and TOKENIZER_FILE not in assets:
+            raise ConfigError(
+                f"A saved compact backbone has {TOKENIZER_FILE} beside its weights; got {sorted(assets)}."
+            )
+        tokenizer = None if assets is None else assets[TOKENIZER_FILE]
+        self.vision = VisionTower(patches=config.patches, pretrained=assets is None, folder=weights)
+        self.language = LanguageTower(layers=config.language_layers, tokenizer=tokenizer, folder=weights)
         grids = [self.vision.grid(camera.height, camera.width) for camera in cameras]
         width = config.width
         self.patch = nn.Linear(self.vision.width, width)
@@ -115,12 +120,7 @@ class Compact(FrozenVision):
         )
 
     def assets(self) -> dict[str, bytes]:
-        return {TOKENIZER_FILE: self.language.tokenizer_file()}
-
-    def load_assets(self, assets: Mapping[str, bytes]) -> None:
-        if TOKENIZER_FILE not in assets:
-            raise ConfigError(f"A compact backbone needs {TOKENIZER_FILE} beside its weights; got {sorted(assets)}.")
-        self.language.restore_tokenizer(assets[TOKENIZER_FILE])
+        return {TOKENIZER_FILE: self.language.tokenizer.to_str().encode()}
 
     def _patches(self, batch: Batch, index: int) -> Float[Tensor, "b n d"]:
         name = self.cameras[index]

@@ -1,6 +1,7 @@
 """A random backbone that reads in a minute and trains in seconds; for tests and teaching, not for robots."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -36,9 +37,13 @@ class Tiny(Backbone):
                 raise ConfigError(f"tiny: width must be a multiple of heads={self.heads}, got {self.width}.")
 
     def __init__(
-        self, config: Config, *, cameras: tuple[Camera, ...], proprioception: int, pretrained: bool = True
+        self,
+        config: Config,
+        *,
+        cameras: tuple[Camera, ...],
+        proprioception: int,
+        assets: Mapping[str, bytes] | None = None,
     ) -> None:
-        """pretrained: without meaning here, since nothing is."""
         super().__init__()
         self.config = config
         self.cameras = tuple(camera.name for camera in cameras)

@@ -117,18 +117,21 @@ class LanguageTower(nn.Module):
     width = 576
     remember = 1024  # sentences; about 50 kB each
 
-    def __init__(self, *, layers: int, pretrained: bool, folder: Path | None = None) -> None:
+    def __init__(self, *, layers: int, tokenizer: bytes | None = None, folder: Path | None = None) -> None:
+        """tokenizer: content of a saved tokenizer.json; then the weights are left random, to be loaded."""
         super().__init__()
         if not 1 <= layers <= 30:
             raise ConfigError(f"SmolLM2-135M has 30 layers; language_layers must be 1 to 30, got {layers}.")
+        pretrained = tokenizer is None
         self.model = Llama(LlamaShape(layers=layers))
         self.register_buffer("mean", torch.zeros(self.width))
         self.register_buffer("std", torch.ones(self.width))
-        self.tokenizer: Tokenizer | None = None
+        if tokenizer is None:
+            tokenizer = load_file(LANGUAGE, "tokenizer.json", folder=folder)
+        self.tokenizer = Tokenizer.from_str(tokenizer.decode())
         self._known: OrderedDict[str, Tensor] = OrderedDict()
         self.register_load_state_dict_post_hook(lambda module, _: module._known.clear())
         if pretrained:
-            self.restore_tokenizer(load_file(LANGUAGE, "tokenizer.json", folder=folder))
             skip = tuple(f"layers.{index}." for index in range(layers, 30))
             self.model.load_state_dict(
                 load_tensors(LANGUAGE, folder=folder, keep=lambda name: not name.startswith(skip))
@@ -137,12 +140,6 @@ class LanguageTower(nn.Module):
             self.mean.copy_(reference.mean(dim=0))
             self.std.copy_(reference.std(dim=0))
         self.requires_grad_(False)
-
-    def restore_tokenizer(self, content: bytes) -> None:
-        self.tokenizer = Tokenizer.from_str(content.decode())
-
-    def tokenizer_file(self) -> bytes:
-        return self._tokenizer().to_str().encode()
 
     def forward(self, sentences: tuple[str, ...]) -> Text:
         distinct = list(dict.fromkeys(sentences))
@@ -169,14 +166,9 @@ class LanguageTower(nn.Module):
     def _states(self, sentence: str) -> Float[Tensor, "n d"]:
         """One sentence by itself, so that its states never depend on what else is in the batch. The end-of-text token
         goes before it to take up the attention that a Llama throws onto its first token, and is dropped again."""
-        ids = [0, *self._tokenizer().encode(sentence).ids]
+        ids = [0, *self.tokenizer.encode(sentence).ids]
         device = self.mean.device
         # Kept for later batches, so neither inference tensors nor another precision may get in here.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
             embeddings = self.model.embedding(torch.tensor([ids], device=device))
             return self.model(embeddings).hidden[0, 1:]
-
-    def _tokenizer(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise ConfigError("The language tower has no tokenizer yet: give load_assets the checkpoint's files first.")
-        return self.tokenizer

@@ -65,8 +65,9 @@ class Context:
 class Backbone(nn.Module, ABC):
     """Images, instruction and proprioception -> Context.
 
-    Constructor: `(config, *, cameras, proprioception, pretrained)`: the RobotSpec's cameras and number of
-    proprioceptive values; pretrained=False builds the architecture only, since a checkpoint brings the weights.
+    Constructor: `(config, *, cameras, proprioception, assets=None)`: the RobotSpec's cameras and number of
+    proprioceptive values. assets: what `assets()` of a saved one gave; then nothing is fetched and only the
+    architecture is built, since `load_state_dict` brings the weights. None: weights come from where config says.
     """
 
     @property
@@ -84,9 +85,6 @@ class Backbone(nn.Module, ABC):
     def assets(self) -> dict[str, bytes]:
         """Plain file name -> content: what a checkpoint keeps beside the weights, such as a vocabulary."""
         return {}
-
-    def load_assets(self, assets: Mapping[str, bytes]) -> None:
-        """Take back what `assets` gave. After `pretrained=False`, called before `load_state_dict`."""
 
 
 class FrozenVision(Backbone):
@@ -145,6 +143,7 @@ class Tokenizer(ABC):
     Constructor: `(config, *, horizon, action_dim)`.
     """
 
+    config: Any  # the nested Config of the class, a frozen dataclass
     saturated: int = 0  # numbers outside the fit that `encode` clamped; only grows
     invalid_decodes: int = 0  # sequences that were no encoding and were answered by the nearest valid chunk; only grows
 

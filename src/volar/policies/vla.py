@@ -32,7 +32,7 @@ class Policy(nn.Module):
         *,
         robot: RobotSpec,
         statistics: Mapping[str, Statistics],
-        pretrained: bool = True,
+        assets: Mapping[str, bytes] | None = None,
     ) -> None:
         super().__init__()
         self.config, self.robot, self.statistics = config, robot, dict(statistics)
@@ -43,7 +43,7 @@ class Policy(nn.Module):
             build_config(backbone, config.backbone_options),
             cameras=robot.cameras,
             proprioception=len(robot.proprioception),
-            pretrained=pretrained,
+            assets=assets,
         )
         self.decoder: Decoder = decoder(
             build_config(decoder, config.decoder_options),
@@ -87,9 +87,8 @@ class Policy(nn.Module):
             PolicyConfig(**checkpoint.config["policy"]),
             robot=RobotSpec.from_json(checkpoint.config["robot"]),
             statistics={name: Statistics.from_json(value) for name, value in checkpoint.statistics.items()},
-            pretrained=False,
+            assets=checkpoint.assets,
         )
-        policy.backbone.load_assets(checkpoint.assets)
         policy.load_state_dict(dict(checkpoint.tensors))
         return policy.to(device).eval()
 
