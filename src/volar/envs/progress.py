@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 SILENT_SECONDS = 5.0  # shorter work shows nothing
@@ -20,6 +20,7 @@ class Progress:
         self._done = self._successes = self._errors = 0
         self._started = self._logged = time.monotonic()
         self._bar: Bar | None = None
+        self._task = TaskID(0)
 
     def advance(self, *, success: bool, error: bool) -> None:
         self._done += 1
@@ -41,9 +42,9 @@ class Progress:
                 TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"),
                 TimeRemainingColumn(), console=Console(stderr=True), transient=True,
             )  # fmt: skip
-            self._bar.add_task("", total=self._total)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=self._done, description=self._counts())
+            self._task = self._bar.add_task("", total=self._total)
+        self._bar.update(self._task, completed=self._done, description=self._counts())
 
     def _log(self) -> None:
         now = time.monotonic()

@@ -15,7 +15,7 @@ import numpy as np
 from volar.core.errors import ConfigError, EpisodeError, RobotFault
 from volar.core.robot import Actor, Chunk, Env, Episode, Job, Observation, Outcome, PrivilegedActor, Trajectory
 from volar.envs.progress import Progress
-from volar.envs.workers import WorkerPool
+from volar.envs.workers import Run, WorkerPool
 
 ENVIRONMENTS_KEPT = 3  # per process: with its renderer one holds about 100 MB
 
@@ -130,7 +130,7 @@ def _explain(error: Exception) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
-class Runner:
+class Runner(Run):
     """Runs jobs in this process and keeps what is slow to build: all actors, and the latest few environments."""
 
     def __init__(self, make_env: Callable[[str], Env], make_actor: Callable[[str], Actor]) -> None:

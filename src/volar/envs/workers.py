@@ -8,13 +8,13 @@ import pickle
 import signal
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
-from typing import Protocol
 
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.robot import Episode, Job, Outcome
@@ -24,11 +24,13 @@ LEAD = 4  # episodes per worker that may be finished ahead of the one that is du
 READY = "ready"
 
 
-class Run(Protocol):
+class Run(ABC):
     """What a worker does; sent to it by pickle. An exception of `__call__` stops the whole run."""
 
+    @abstractmethod
     def __call__(self, job: Job) -> Episode: ...
 
+    @abstractmethod
     def close(self) -> None: ...
 
 
