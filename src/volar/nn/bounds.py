@@ -3,7 +3,7 @@ data sets: that is `volar.data.normalize`, which runs before and over all dimens
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ class Bounds:
     high: Float[Tensor, " a"]
 
     @classmethod
-    def of(cls, chunks: Float[Tensor, "n h a"], *, quantile: float, clip: bool = False) -> Self:
+    def of(cls, chunks: Float[Tensor, "n h a"], *, quantile: float, clip: bool = False) -> "Bounds":
         """The `quantile` and 1 - `quantile` of each dimension become -1 and 1 (0: its extremes).
 
         Dimensions of few distinct values take their extremes: the quantiles of a gripper that is open 99 % of the
@@ -70,7 +70,7 @@ class Bounds:
         return {name: value.tolist() for name, value in vars(self).items()}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
+    def from_state(cls, state: Mapping[str, Any]) -> "Bounds":
         return cls(**{name: torch.tensor(value, dtype=torch.float32) for name, value in state.items()})
 
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 
@@ -34,7 +33,7 @@ class PieceCoder:
         self._expansion = _Ragged.of([*pieces, *[()] * (vocabulary - len(pieces))])
 
     @classmethod
-    def train(cls, sequences: Iterable[list[int]], *, num_symbols: int, vocabulary: int) -> Self:
+    def train(cls, sequences: Iterable[list[int]], *, num_symbols: int, vocabulary: int) -> "PieceCoder":
         """Pairs are merged, the most frequent first, until `vocabulary` pieces exist or no pair occurs twice."""
         if num_symbols > vocabulary:
             raise ConfigError(f"{num_symbols} symbols do not fit a vocabulary of {vocabulary}: raise the vocabulary.")
@@ -107,7 +106,7 @@ class _Ragged:
     lengths: np.ndarray
 
     @classmethod
-    def of(cls, rows: Iterable[Piece]) -> Self:
+    def of(cls, rows: Iterable[Piece]) -> "_Ragged":
         rows = list(rows)
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         values = np.array([value for row in rows for value in row], dtype=np.int64)
@@ -129,7 +128,7 @@ class _Trie:
     accepts: list[int]
 
     @classmethod
-    def of(cls, pieces: list[Piece]) -> Self:
+    def of(cls, pieces: list[Piece]) -> "_Trie":
         children: list[dict[int, int]] = [{}]
         accepts = [-1]
         nodes = dict.fromkeys(range(len(pieces)), 0)
@@ -160,7 +159,7 @@ class _Transducer:
     spellings: _Ragged
 
     @classmethod
-    def of(cls, trie: _Trie, num_symbols: int) -> Self:
+    def of(cls, trie: _Trie, num_symbols: int) -> "_Transducer":
         size = len(trie.children)
         following = np.zeros((size, num_symbols), dtype=np.int32)
         output = np.zeros((size, num_symbols), dtype=np.int32)

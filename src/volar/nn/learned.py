@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from volar.core.errors import ConfigError
 from volar.core.model import Tokenizer
 from volar.nn.bounds import Bounds, to_grid
 
@@ -23,8 +24,8 @@ ENCODE_BATCH = 2048
 class Training:
     """AdamW with cosine decay. batch: chunks per step, drawn with replacement."""
 
-    steps: int = 1500
-    batch: int = 256
+    steps: int
+    batch: int
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
 
@@ -58,6 +59,8 @@ class LearnedTokenizer(Tokenizer):
         self, *, horizon: int, action_dim: int, training: Training, base: Int[Tensor, " s"], span: int
     ) -> None:
         super().__init__(horizon=horizon, action_dim=action_dim)
+        if training.steps < 1 or training.batch < 1:
+            raise ConfigError(f"Needs steps >= 1 and batch >= 1; got {training.steps} and {training.batch}.")
         self.training = training
         self.base = base
         self.span = span

@@ -91,7 +91,7 @@ class Beast(Tokenizer):
 
     def fit(self, chunks: Float[Tensor, "n h a"], *, generator: torch.Generator | None = None) -> None:
         chunks = self.checked(chunks)
-        points = self.control_points(chunks).reshape(len(chunks), 1, -1)
+        points = self.control_points(chunks).flatten(1)[:, None]
         bounds = Bounds.of(points, quantile=0.0)
         fill = self._levels(bounds.unit(points.median(dim=0, keepdim=True).values).values)[0]
         self._fit = _Fit(actions=Bounds.of(chunks, quantile=0.0), points=bounds, fill=fill)
@@ -100,7 +100,7 @@ class Beast(Tokenizer):
         fit = self.fitted(self._fit)
         chunks = self.checked(chunks)
         inside = torch.clamp(chunks, fit.actions.low, fit.actions.high)
-        points = fit.points.unit(self.control_points(inside).reshape(len(chunks), 1, -1))
+        points = fit.points.unit(self.control_points(inside).flatten(1)[:, None])
         self.saturated += int((inside != chunks).sum()) + points.count
         return self._levels(points.values).tolist()
 

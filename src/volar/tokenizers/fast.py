@@ -24,7 +24,7 @@ TRAINING_CHUNKS = 20_000  # evenly spaced ones train the pieces; more changes th
 class _Fit:
     bounds: Bounds
     lowest: int  # the rounded coefficient that is symbol 0
-    fill: np.ndarray  # [h*a] symbols of the median chunk
+    fill: np.ndarray  # [h*a] the median of each symbol
     coder: PieceCoder
 
 
@@ -103,17 +103,17 @@ class Fast(Tokenizer):
 
     def _rounded(self, unit: Float[Tensor, "n h a"]) -> Int[Tensor, "n ha"]:
         coefficients = torch.einsum("kh,nha->nka", dct_matrix(self.horizon), unit)
-        return (coefficients * self.config.scale).round_().to(torch.int32).reshape(len(unit), -1)
+        return (coefficients * self.config.scale).round_().to(torch.int32).flatten(1)
 
     def _whole(self, fit: _Fit, tokens: list[list[int]], flat: np.ndarray) -> np.ndarray:
-        """Symbols [n h*a]: missing ones (the highest frequencies) are the median chunk's, further ones are dropped."""
+        """Symbols [n h*a]: missing ones (the highest frequencies) become their median, further ones are dropped."""
         symbols = fit.coder.decode(flat)
         told = np.concatenate([[0], np.cumsum(fit.coder.lengths(flat))])
         ends = told[np.cumsum([0, *map(len, tokens)])]
         lengths = np.diff(ends)
         wrong = np.flatnonzero(lengths != len(fit.fill))
         if not len(wrong):
-            return symbols.reshape(len(tokens), -1)
+            return symbols.reshape(len(tokens), len(fit.fill))
         self.invalid_decodes += len(wrong)
         whole = np.tile(fit.fill.astype(np.int64), (len(tokens), 1))
         for row, (start, length) in enumerate(zip(ends, lengths, strict=False)):

@@ -2,7 +2,7 @@
 more tokens only refine (OAT, arXiv 2602.04215). A perceptron on whole chunks takes the place of OAT's transformer."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,15 +26,20 @@ class FiniteScalar(LearnedTokenizer):
         levels: tuple[int, ...] = (8, 5, 5, 5)
         hidden: int = 256
         nested_dropout: bool = True
-        training: Training = field(default_factory=lambda: Training(steps=3000))
+        steps: int = 3000
+        batch: int = 256
+        learning_rate: float = 1e-3
 
     def __init__(self, config: Config, *, horizon: int, action_dim: int) -> None:
         if config.tokens < 1 or not config.levels or min(config.levels) < 2:
             raise ConfigError(f"Needs tokens >= 1 and levels of at least 2; got {config.tokens} and {config.levels}.")
         super().__init__(
-            horizon=horizon, action_dim=action_dim, training=config.training,
-            base=torch.zeros(config.tokens, dtype=torch.long), span=math.prod(config.levels),
-        )  # fmt: skip
+            horizon=horizon,
+            action_dim=action_dim,
+            training=Training(steps=config.steps, batch=config.batch, learning_rate=config.learning_rate),
+            base=torch.zeros(config.tokens, dtype=torch.long),
+            span=math.prod(config.levels),
+        )
         self.config = config
 
     def build(self) -> CodeModel:

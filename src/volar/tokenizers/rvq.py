@@ -1,7 +1,7 @@
 """FASTer's tokenizer: patches over time and over groups of dimensions, a small transformer autoencoder, residual books,
 and a loss in time and in frequency (arXiv 2512.04952). Smaller than the paper's: it is trained on one CPU thread."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,9 @@ class ResidualQuantised(LearnedTokenizer):
         heads: int = 4
         dct_weight: float = 1.0
         commitment: float = 0.25
-        training: Training = field(default_factory=lambda: Training(steps=1200, batch=128, learning_rate=2e-3))
+        steps: int = 1200
+        batch: int = 128
+        learning_rate: float = 2e-3
 
     def __init__(self, config: Config, *, horizon: int, action_dim: int) -> None:
         self.groups = config.groups or (tuple(range(action_dim)),)
@@ -46,7 +48,13 @@ class ResidualQuantised(LearnedTokenizer):
         self.config = config
         places = -(-horizon // config.patch) * len(self.groups)
         base = torch.arange(config.books).repeat_interleave(places) * config.codes
-        super().__init__(horizon=horizon, action_dim=action_dim, training=config.training, base=base, span=config.codes)
+        super().__init__(
+            horizon=horizon,
+            action_dim=action_dim,
+            training=Training(steps=config.steps, batch=config.batch, learning_rate=config.learning_rate),
+            base=base,
+            span=config.codes,
+        )
 
     def build(self) -> CodeModel:
         return _Model(self.config, self.groups, self.horizon)

@@ -1,7 +1,7 @@
 """OmniSAT's tokenizer: B-spline control points make every length and rate the same, then residual books for each part
 of the action, position, rotation, gripper (arXiv 2510.09667). Linear: no network between points and codes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -21,7 +21,7 @@ class SplineQuantised(LearnedTokenizer):
     class Config:
         """num_basis, degree, ridge: of the splines. gripper: dimensions with a spline of degree 0. parts: dimensions
         that share books, for example position and rotation; () is all but the grippers, then the grippers. points:
-        control points per token. training: moving averages on that many batches."""
+        control points per token. steps, batch: the moving averages see that many batches of chunks."""
 
         num_basis: int = 10
         degree: int = 4
@@ -31,7 +31,8 @@ class SplineQuantised(LearnedTokenizer):
         points: int = 2
         books: int = 3
         codes: int = 256
-        training: Training = field(default_factory=lambda: Training(steps=400, batch=512))
+        steps: int = 400
+        batch: int = 512
 
     def __init__(self, config: Config, *, horizon: int, action_dim: int) -> None:
         self.grippers = tuple(sorted(dimension % action_dim for dimension in config.gripper))
@@ -47,32 +48,31 @@ class SplineQuantised(LearnedTokenizer):
         book = torch.arange(config.books)[:, None, None].expand(-1, windows, -1)
         part = torch.arange(len(self.parts))
         base = (part * config.books + book).flatten() * config.codes
-        super().__init__(horizon=horizon, action_dim=action_dim, training=config.training, base=base, span=config.codes)
+        super().__init__(
+            horizon=horizon,
+            action_dim=action_dim,
+            training=Training(steps=config.steps, batch=config.batch),
+            base=base,
+            span=config.codes,
+        )
 
     def build(self) -> CodeModel:
         return _Model(self.config, self.parts, self.grippers, self.horizon, self.num_basis)
 
-    def resample(self, trajectory: Float[Tensor, "steps a"]) -> Float[Tensor, "h a"]:
-        """A piece of motion of any length or rate as a chunk of this tokenizer's horizon, through its splines."""
-        degree = min(self.config.degree, self.num_basis - 1)
-        return self._refit(trajectory, len(trajectory), self.horizon, degree)
-
-    def stretch(self, chunk: Float[Tensor, "h a"], steps: int) -> Float[Tensor, "steps a"]:
-        """The way back: a decoded chunk at another number of steps."""
-        degree = min(self.config.degree, self.num_basis - 1)
-        return self._refit(chunk, self.horizon, steps, degree)
-
-    def _refit(self, motion: Tensor, before: int, after: int, degree: int) -> Tensor:
-        if motion.shape != (before, self.action_dim):
-            raise ConfigError(f"Expected motion [{before} {self.action_dim}], got {list(motion.shape)}.")
+    def resample(self, motion: Float[Tensor, "steps a"], steps: int) -> Float[Tensor, "after a"]:
+        """The same motion at another number of steps, through its splines: brings a piece of any length or rate to
+        `horizon` steps before `encode`, and a decoded chunk to the rate of the robot. ConfigError for another width."""
+        if motion.ndim != 2 or motion.shape[1] != self.action_dim or not len(motion):
+            raise ConfigError(f"Expected motion [steps {self.action_dim}], got {list(motion.shape)}.")
+        before, config = len(motion), self.config
         grippers = torch.zeros(self.action_dim, dtype=torch.bool)
         grippers[list(self.grippers)] = True
-        smooth, steps = (
-            basis_matrix(after, self.num_basis, order)
-            @ (fit_matrix(before, self.num_basis, order, self.config.ridge) @ motion)
-            for order in (degree, 0)
+        smooth, switching = (
+            basis_matrix(steps, self.num_basis, degree)
+            @ (fit_matrix(before, self.num_basis, degree, config.ridge) @ motion)
+            for degree in (min(config.degree, self.num_basis - 1), 0)
         )
-        return torch.where(grippers, steps, smooth)
+        return torch.where(grippers, switching, smooth)
 
 
 class _Model(CodeModel):

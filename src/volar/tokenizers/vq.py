@@ -1,7 +1,7 @@
 """VQ-BeT's tokenizer: a whole chunk becomes one vector, coded by a few small residual books (arXiv 2403.03181). Coarse
 by design: in VQ-BeT a continuous offset head adds the precision."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -25,13 +25,21 @@ class VectorQuantised(LearnedTokenizer):
         hidden: int = 128
         width: int = 512
         commitment: float = 5.0
-        training: Training = field(default_factory=Training)
+        steps: int = 1500
+        batch: int = 256
+        learning_rate: float = 1e-3
 
     def __init__(self, config: Config, *, horizon: int, action_dim: int) -> None:
         if config.books < 1 or config.codes < 2:
             raise ConfigError(f"Needs books >= 1 and codes >= 2; got {config.books} and {config.codes}.")
         base = torch.arange(config.books) * config.codes
-        super().__init__(horizon=horizon, action_dim=action_dim, training=config.training, base=base, span=config.codes)
+        super().__init__(
+            horizon=horizon,
+            action_dim=action_dim,
+            training=Training(steps=config.steps, batch=config.batch, learning_rate=config.learning_rate),
+            base=base,
+            span=config.codes,
+        )
         self.config = config
 
     def build(self) -> CodeModel:
