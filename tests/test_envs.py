@@ -66,7 +66,11 @@ def test_observation_fits_the_declared_spec(task):
     assert seen.instruction == instructions(task)[0]
     blind = env.observe(images=False)
     assert blind.images == {} and np.array_equal(blind.proprioception, seen.proprioception)
-    json.dumps(env.describe())
+    facts = env.describe()
+    json.dumps(facts)
+    assert "any step" in facts["success"] and facts["frame_size"] == {
+        name: shape[0] for name, shape in declared.items()
+    }
     env.close()
 
 
@@ -184,6 +188,16 @@ def test_all_fifty_tasks_exist_and_can_be_described():
         env.close()
 
 
+def test_the_description_names_versions_and_the_render_recipe():
+    env = make_env("metaworld/reach")
+    facts = env.describe()
+    assert facts["mujoco"] == "3.3.0" and facts["simulator"] == "metaworld 3.1.1"
+    assert facts["renderer"] != "none" and set(facts["render_recipe"]) >= {"shadow_map", "multisamples", "reflections"}
+    model = env._env.model
+    assert (model.vis.quality.shadowsize, model.vis.quality.offsamples) == (0, 0)
+    env.close()
+
+
 def test_the_simulators_own_task_names_are_understood():
     env = make_env("metaworld/drawer-open-v3", cameras={})
     assert env.observe().instruction == "pull the drawer open"
@@ -270,7 +284,7 @@ def test_a_machine_without_renderer_runs_physics_and_says_what_to_install():
         "from volar.core.errors import ConfigError\n"
         "from volar.envs import make_env\n"
         "env = make_env('metaworld/reach'); env.reset(0); env.observe(images=False)\n"
-        "assert env.describe()['gl_backend'] == 'none'\n"
+        "assert env.describe()['renderer'] == 'none'\n"
         "try: env.observe()\n"
         "except ConfigError as error: print(error)"
     )

@@ -3,14 +3,17 @@
 The 39 numbers of Meta-World's own observation hold object and goal positions; only the expert sees them.
 """
 
+# MuJoCo's functions live in a compiled module that has no stubs.
+# pyright: reportAttributeAccessIssue=false
+
 import hashlib
 import os
 import pickle
-import platform
 import sys
 import warnings
 import weakref
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from itertools import chain
 from typing import Any
@@ -201,8 +204,7 @@ class MetaWorld(RestorableEnv):
         return {
             "simulator": f"metaworld {version('metaworld')}",
             "mujoco": version("mujoco"),
-            "gl_backend": _gl_backend(),
-            "system": platform.system(),
+            "renderer": _renderer_version(),
             "render_recipe": RENDER_RECIPE,
             "frame_size": {camera.name: camera.height for camera in self._spec.cameras},
             "rotated_by_180_degrees": [camera.name for camera in self._spec.cameras if CAMERAS[camera.name]],
@@ -281,9 +283,19 @@ def _renderer(model: Any, size: int) -> Any:
     return renderer
 
 
-def _gl_backend() -> str:
-    context = vars(mujoco.gl_context).get("GLContext")
-    return "none" if context is None else context.__module__.removeprefix("mujoco.")
+@cache
+def _renderer_version() -> str:
+    """Backend, device and driver, for example `egl: llvmpipe (LLVM 15.0.6, 256 bits), 4.5 Mesa 22.3.6`, or `none`."""
+    try:
+        context = mujoco.gl_context.GLContext(1, 1)
+        context.make_current()
+        from OpenGL import GL
+
+        device, driver = ((GL.glGetString(name) or b"none").decode() for name in (GL.GL_RENDERER, GL.GL_VERSION))
+    except (ImportError, AttributeError, RuntimeError):
+        return "none"
+    context.free()
+    return f"{type(context).__module__.removeprefix('mujoco.')}: {device}, {driver}"
 
 
 def _close_all(renderers: dict[int, Any]) -> None:
