@@ -1,13 +1,16 @@
 """What a LeRobot v3.0 data set must fulfil before anything is computed from it, and how a failure is told."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from volar.core.errors import ConfigError
+from volar.core.robot import RobotSpec
 from volar.data import layout
 
 
@@ -28,10 +31,21 @@ def read_info(root: Path) -> dict[str, Any]:
         needed = {"fps", "features", "total_episodes", "total_frames", "data_path"}
         if missing := sorted(needed - info.keys()):
             raise ConfigError(f"{path} lacks {missing}; it is no complete v3.0 data set.")
+    except ConfigError:
+        raise
     except (ValueError, AttributeError) as error:
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(f"{path} is corrupt: {error}.") from error
+    counts_ok = isinstance(info["total_episodes"], int) and isinstance(info["total_frames"], int)
+    if not counts_ok or not isinstance(info["features"], dict):
+        raise ConfigError(f"{path}: total_episodes and total_frames must be numbers, features a mapping.")
+    for key, feature in info["features"].items():
+        _check_feature(path, key, feature)
+    kinds = {feature["dtype"] for feature in info["features"].values()}
+    for name in ("data_path", "video_path") if "video" in kinds else ("data_path",):
+        try:
+            info[name].format(video_key="", chunk_index=0, file_index=0)
+        except (KeyError, ValueError, AttributeError, IndexError) as error:
+            raise ConfigError(f"{path}: {name} is damaged, got {info.get(name)!r}.") from error
     if not (isinstance(info["fps"], int | float) and info["fps"] > 0):
         raise ConfigError(f"{path}: fps must be a positive number of frames a second, got {info['fps']!r}.")
     if info["total_episodes"] < 1:
@@ -39,9 +53,60 @@ def read_info(root: Path) -> dict[str, Any]:
     return info
 
 
+def _check_feature(path: Path, key: str, feature: Any) -> None:
+    shape = feature.get("shape") if isinstance(feature, dict) else None
+    if not (isinstance(shape, list) and shape and all(isinstance(side, int) and side > 0 for side in shape)):
+        raise ConfigError(f"{path}: feature {key!r} must have a shape of positive whole numbers, got {shape!r}.")
+    kind = feature.get("dtype")
+    if not isinstance(kind, str):
+        raise ConfigError(f"{path}: feature {key!r} has no dtype.")
+    if kind in ("video", "image") and len(shape) != 3:
+        raise ConfigError(f"{path}: the pictures {key!r} must be [height, width, channels], got {shape}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """What volar's recorder declared: what the numbers mean, and facts of the recording."""
+
+    spec: RobotSpec | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_extension(info: Mapping[str, Any], root: Path) -> Extension:
+    """volar's block in info.json; empty if another program wrote the data set. ConfigError if it is damaged."""
+    block = info.get(layout.EXTENSION)
+    if block is None:
+        return Extension()
+    path = root / layout.INFO
+    try:
+        if block["crc32"] != layout.checksum(block):
+            raise ConfigError(
+                f"{path}: the block {layout.EXTENSION!r} is not what was recorded (checksum differs). Restore the "
+                f"file; if the change was meant, set its crc32 to {layout.checksum(block)}."
+            )
+        return Extension(spec=RobotSpec.from_json(block["spec"]), facts=dict(block["extra"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: the block {layout.EXTENSION!r} is damaged: {error!r}.") from error
+
+
+def require_columns(features: Mapping[str, Any], columns: Sequence[str], path: Path) -> None:
+    """Every declared number and embedded picture is in the data file; text and unknown kinds are left alone."""
+    for key, feature in features.items():
+        kept_here = feature["dtype"] == "image" or re.fullmatch(r"u?int\d+|float\d+|bool", feature["dtype"])
+        if kept_here and key not in columns:
+            raise ConfigError(f"{path} lacks the column {key!r} that info.json declares; they do not belong together.")
+
+
 def check_rows(rows: Sequence[Mapping[str, Any]], info: Mapping[str, Any], root: Path) -> list[dict[str, Any]]:
     """The declared episodes in order. A row beyond `total_episodes` is a recording cut short, and left out."""
     count = info["total_episodes"]
+    videos = [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
+    needed = {"episode_index", "tasks", "length", "dataset_from_index", "dataset_to_index"}
+    needed |= {"data/chunk_index", "data/file_index"}
+    needed |= {f"videos/{key}/{name}" for key in videos for name in ("chunk_index", "file_index", "from_timestamp")}
+    for row in rows:
+        if absent := sorted(key for key in needed if row.get(key) is None):
+            raise ConfigError(f"{root}: meta/episodes lacks {absent} (episode {row.get('episode_index')}).")
     kept = sorted((dict(row) for row in rows if row["episode_index"] < count), key=lambda row: row["episode_index"])
     if [row["episode_index"] for row in kept] != list(range(count)):
         raise ConfigError(f"{root}: info.json counts {count} episodes, meta/episodes lists {len(kept)} of them.")

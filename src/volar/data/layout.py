@@ -4,6 +4,9 @@ Source: lerobot 0.6.1, `datasets/utils.py`. volar's additions live under keys th
 ignores: one block in info.json and a few columns per episode.
 """
 
+import json
+import zlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 VERSION: Final = "v3.0"
@@ -51,3 +54,9 @@ def camera_name(key: str) -> str:
 def vector(size: int, names: list[str] | None, dtype: str = "float32") -> dict[str, Any]:
     """The declaration of a one-dimensional feature in info.json."""
     return {"dtype": dtype, "shape": [size], "names": names}
+
+
+def checksum(block: Mapping[str, Any]) -> int:
+    """CRC-32 of volar's block in info.json, whatever its formatting; the entry "crc32" itself does not count."""
+    plain = {key: value for key, value in block.items() if key != "crc32"}
+    return zlib.crc32(json.dumps(plain, sort_keys=True).encode())

@@ -19,10 +19,10 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.robot import Camera, RobotSpec
+from volar.core.robot import Camera
 from volar.data import layout
 from volar.data.cache import DecodedFrames, Recent
-from volar.data.checks import check_numbers, check_rows, read_info
+from volar.data.checks import check_numbers, check_rows, read_extension, read_info, require_columns
 from volar.data.normalize import Statistics, exact_statistics
 from volar.data.video import VideoFile, require_whole
 
@@ -73,9 +73,8 @@ class LeRobotDataset:
         self.info = read_info(root)
         self.fps = float(self.info["fps"])
         self.features: dict[str, dict[str, Any]] = self.info["features"]
-        extension = self.info.get(layout.EXTENSION)
-        self.spec = RobotSpec.from_json(extension["spec"]) if extension else None
-        self.facts: dict[str, Any] = extension["extra"] if extension else {}
+        extension = read_extension(self.info, root)
+        self.spec, self.facts = extension.spec, extension.facts
         self.cameras = tuple(_camera(key, feature) for key, feature in _image_features(self.features).items())
         self._image_keys = {layout.camera_name(key): key for key in _image_features(self.features)}
         self._decoded_bytes, self._decoded_folder = decoded_bytes, decoded_folder
@@ -219,7 +218,10 @@ class LeRobotDataset:
     def _read_tasks(self) -> tuple[str, ...]:
         path = self.root / layout.TASKS
         with _open_parquet(path) as file:
-            table = _read(file, path, None).sort_by("task_index")
+            table = _read(file, path, None)
+        if "task_index" not in table.column_names:
+            raise ConfigError(f"{path} lacks the column 'task_index'.")
+        table = table.sort_by("task_index")
         words = [name for name in table.column_names if name != "task_index"]
         if table["task_index"].to_pylist() != list(range(len(table))) or not words:
             raise ConfigError(f"{path}: the task indices are not 0 to {len(table) - 1}, or the words are missing.")
@@ -232,6 +234,7 @@ class LeRobotDataset:
         for place in self._data_files:
             path = self._data_path(place)
             with _open_parquet(path) as file:
+                require_columns(self.features, file.schema_arrow.names, path)
                 columns = [
                     field.name for field in file.schema_arrow if field.name in self.features and _is_numeric(field.type)
                 ]
@@ -316,7 +319,7 @@ def _is_numeric(kind: pa.DataType) -> bool:
 def _open_parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ConfigError(f"{path} is missing, truncated or corrupt: {error}.") from error
 
 
@@ -325,7 +328,7 @@ def _read(file: pq.ParquetFile, path: Path, columns: list[str] | None, group: in
         if group is not None:
             return file.read_row_group(group, columns=columns, use_threads=False)
         return file.read(columns=columns, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ConfigError(f"{path} is truncated or corrupt: {error}.") from error
 
 

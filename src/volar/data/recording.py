@@ -15,7 +15,12 @@ Storage = Literal["video", "image"]
 
 
 def new_info(
-    *, spec: RobotSpec, fps: float, camera_storage: Mapping[str, Storage], robot_type: str, extra: Mapping[str, Any]
+    *,
+    spec: RobotSpec,
+    fps: int | float,
+    camera_storage: Mapping[str, Storage],
+    robot_type: str,
+    extra: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The info.json of an empty recording. Raises ConfigError when its parts contradict one another."""
     if abs(fps - spec.action.rate_hz) > 1e-6:
@@ -52,11 +57,11 @@ def new_info(
         "video_path": layout.VIDEO if "video" in camera_storage.values() else None,
         "robot_type": robot_type,
         "splits": {},
-        layout.EXTENSION: facts,
+        layout.EXTENSION: facts | {"crc32": layout.checksum(facts)},
     }
 
 
-def _features(spec: RobotSpec, camera_storage: Mapping[str, Storage], fps: float) -> dict[str, Any]:
+def _features(spec: RobotSpec, camera_storage: Mapping[str, Storage], fps: int | float) -> dict[str, Any]:
     features: dict[str, Any] = {}
     for camera in spec.cameras:
         feature = {
@@ -83,7 +88,7 @@ def _features(spec: RobotSpec, camera_storage: Mapping[str, Storage], fps: float
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Every point on which two recordings differ in what they declare; what grows with the episodes is left out."""
     mine, other = (dict(_flatten(info)) for info in (ours, theirs))
-    growing = {"total_episodes", "total_frames", "total_tasks", "splits.train"}
+    growing = {"total_episodes", "total_frames", "total_tasks", "splits.train", f"{layout.EXTENSION}.crc32"}
     return [
         f"{key}: {other.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
         for key in sorted((mine.keys() | other.keys()) - growing)
@@ -126,9 +131,9 @@ def check_trajectory(trajectory: Trajectory, spec: RobotSpec, episode: int) -> N
     for camera in spec.cameras:
         shape = (length, camera.height, camera.width, 3)
         frames = trajectory.images.get(camera.name)
-        if frames is None:
+        if frames is None or trajectory.image_steps not in ((), tuple(range(length))):
             raise ConfigError(
-                f"Episode {episode} has no frames of camera {camera.name!r}; record it with frames='all'."
+                f"Episode {episode} has no frame for every step of camera {camera.name!r}; record with frames='all'."
             )
         if frames.shape != shape or frames.dtype != np.uint8:
             raise ConfigError(

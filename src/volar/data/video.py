@@ -23,7 +23,7 @@ GROUP: Final = 2
 OPTIONS: Final = {"preset": "veryfast", "crf": "18"}
 
 
-def encode_video(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> bytes:
+def encode_video(frames: UInt8[np.ndarray, "t h w 3"], fps: int | float) -> bytes:
     """An mp4 (H.264, yuv420p) of the frames. Height and width must be even; raises ConfigError otherwise."""
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
@@ -105,7 +105,7 @@ class VideoFile:
         self._key_pts = pts[self._key_packets]
         self.times: Float64[np.ndarray, " n"] = self._pts * float(base)
 
-    def frames_at(self, times: Float64[np.ndarray, " m"], fps: float) -> list[int]:
+    def frames_at(self, times: Float64[np.ndarray, " m"], fps: int | float) -> list[int]:
         """Positions of the frames shown at `times`; ConfigError when one is off by over a quarter of a frame."""
         right = np.clip(np.searchsorted(self.times, times), 1, max(len(self.times) - 1, 1))
         right = np.minimum(right, len(self.times) - 1)

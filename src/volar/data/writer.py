@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +42,7 @@ class DatasetWriter:
         root: Path,
         *,
         spec: RobotSpec,
-        fps: float,
+        fps: int | float,
         camera_storage: Mapping[str, Storage],
         robot_type: str,
         extra: Mapping[str, Any],
@@ -74,7 +74,7 @@ class DatasetWriter:
     def num_episodes(self) -> int:
         return self._info["total_episodes"]
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "DatasetWriter":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -285,13 +285,13 @@ def _data_file(
 def _tasks_file(tasks: list[str]) -> bytes:
     """The table as pandas writes it: the instruction is the index."""
 
-    def column(name: str, numpy_type: str, pandas_type: str) -> dict[str, Any]:
+    def column(name: str | None, numpy_type: str, pandas_type: str) -> dict[str, Any]:
         return {"name": name, "field_name": name, "pandas_type": pandas_type, "numpy_type": numpy_type,
                 "metadata": None}  # fmt: skip
 
     pandas = {
         "index_columns": ["task"],
-        "column_indexes": [column(None, "object", "unicode")],  # type: ignore[arg-type]
+        "column_indexes": [column(None, "object", "unicode")],
         "columns": [column("task_index", "int64", "int64"), column("task", "object", "unicode")],
         "creator": {"library": "pyarrow", "version": pa.__version__},
         "pandas_version": "2.3.3",
@@ -303,7 +303,7 @@ def _tasks_file(tasks: list[str]) -> bytes:
 def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ConfigError(f"{path} is missing, truncated or corrupt: {error}.") from error
 
 
