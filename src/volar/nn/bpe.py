@@ -18,6 +18,7 @@ Piece = tuple[int, ...]
 
 FIRST_CHARACTER = 0x4E00  # symbols travel through the library as these characters: none is a space or a surrogate
 MAX_TABLE = 4_000_000  # entries of the transducer: 32 MB. Larger alphabets are encoded one by one
+SYMBOL = np.dtype("<i4")
 MIN_BATCH = 12  # below this, one by one is faster
 
 
@@ -30,7 +31,8 @@ class PieceCoder:
         self.pieces = pieces
         self.num_symbols = num_symbols
         self._trie = _Trie.of(pieces)
-        self._expansion = _Ragged.of([*pieces, *[()] * (vocabulary - len(pieces))])
+        spelled = [np.array(piece, dtype=SYMBOL).tobytes() for piece in pieces]
+        self._spelled = dict(enumerate(spelled + [b""] * (vocabulary - len(pieces))))
 
     @classmethod
     def train(cls, sequences: Iterable[list[int]], *, num_symbols: int, vocabulary: int) -> "PieceCoder":
@@ -52,8 +54,10 @@ class PieceCoder:
 
     def encode(self, symbols: np.ndarray) -> list[list[int]]:
         """Ids of each row of [n s]."""
-        if len(symbols) < MIN_BATCH or len(self._trie.children) * self.num_symbols > MAX_TABLE:
+        if len(self._trie.children) * self.num_symbols > MAX_TABLE:
             return [self.encode_one(row) for row in symbols.tolist()]
+        if len(symbols) < MIN_BATCH:
+            return [self._transducer.encode_one(row) for row in symbols.tolist()]
         table = self._transducer
         state = np.zeros(len(symbols), dtype=np.int32)
         output = np.empty((symbols.shape[1] + 1, len(symbols)), dtype=np.int32)
@@ -84,13 +88,10 @@ class PieceCoder:
             position = end
         return ids
 
-    def decode(self, ids: np.ndarray) -> np.ndarray:
-        """The symbols of a flat array of ids, joined."""
-        return self._expansion.join(ids)
-
-    def lengths(self, ids: np.ndarray) -> np.ndarray:
-        """How many symbols each id stands for."""
-        return self._expansion.lengths[ids]
+    def spell(self, ids: list[int]) -> bytes:
+        """The symbols of a sequence, as the bytes of an array of type SYMBOL. KeyError for an id outside of the
+        vocabulary."""
+        return b"".join(map(self._spelled.__getitem__, ids))
 
     @cached_property
     def _transducer(self) -> "_Transducer":
@@ -157,6 +158,29 @@ class _Transducer:
     output: np.ndarray
     final: np.ndarray
     spellings: _Ragged
+
+    def encode_one(self, symbols: list[int]) -> list[int]:
+        """One sequence by plain lists, faster than numpy for few of them."""
+        rows, spellings, size = self._rows, self._spellings, len(self.final)
+        ids: list[int] = []
+        node = 0
+        for symbol in symbols:
+            node = rows[node][symbol]
+            if node >= size:
+                spoken, node = divmod(node, size)
+                ids += spellings[spoken]
+        return ids + spellings[self.final[node]]
+
+    @cached_property
+    def _rows(self) -> list[list[int]]:
+        """The next node, plus the number of nodes times the row spoken on the way."""
+        size = len(self.final)
+        return (self.following + self.output.astype(np.int64) * size).reshape(size, -1).tolist()
+
+    @cached_property
+    def _spellings(self) -> list[list[int]]:
+        ends = np.cumsum(self.spellings.lengths)
+        return [part.tolist() for part in np.split(self.spellings.values, ends[:-1])]
 
     @classmethod
     def of(cls, trie: _Trie, num_symbols: int) -> "_Transducer":

@@ -99,9 +99,9 @@ class Beast(Tokenizer):
     def encode(self, chunks: Float[Tensor, "n h a"]) -> list[list[int]]:
         fit = self.fitted(self._fit)
         chunks = self.checked(chunks)
-        inside = torch.clamp(chunks, fit.actions.low, fit.actions.high)
-        points = fit.points.unit(self.control_points(inside).flatten(1)[:, None])
-        self.saturated += int((inside != chunks).sum()) + points.count
+        inside = fit.actions.unit(chunks)
+        points = fit.points.unit(self.control_points(fit.actions.action(inside.values)).flatten(1)[:, None])
+        self.saturated += inside.count + points.count
         return self._levels(points.values).tolist()
 
     def decode(self, tokens: list[list[int]], start: Float[Tensor, "n a"] | None = None) -> Float[Tensor, "n h a"]:
@@ -111,7 +111,7 @@ class Beast(Tokenizer):
         self.invalid_decodes += grid.invalid
         unit = grid.ids[:, None].float() * (2 / (self.config.bins - 1)) - 1
         points = fit.points.action(unit).reshape(-1, self.num_basis, self.action_dim)
-        chunks = torch.clamp(self.curve(points, start), fit.actions.low, fit.actions.high)
+        chunks = fit.actions.clamp(self.curve(points, start))
         if start is not None:  # also where the robot stands outside of what the fit saw
             chunks[:, 0] = torch.where(self._switches, chunks[:, 0], start)
         return chunks

@@ -55,7 +55,8 @@ class Bins(Tokenizer):
         values = chunks.reshape(-1, self.action_dim)
         place = (torch.arange(self.config.bins) + 0.5) / self.config.bins
         if self.config.spacing == "uniform":
-            centres = bounds.low[:, None] + (bounds.high - bounds.low)[:, None] * place
+            low, high = torch.from_numpy(bounds.low), torch.from_numpy(bounds.high)
+            centres = low[:, None] + (high - low)[:, None] * place
         else:
             columns = np.quantile(values.double().numpy(), place.numpy(), axis=0)
             centres = torch.tensor(columns.T, dtype=torch.float32)

@@ -14,7 +14,7 @@ from torch import Tensor
 from volar.core.errors import ConfigError
 from volar.core.model import Tokenizer
 from volar.nn.bounds import Bounds, refuse_unknown_ids
-from volar.nn.bpe import PieceCoder
+from volar.nn.bpe import SYMBOL, PieceCoder
 from volar.nn.dct import dct_matrix
 
 TRAINING_CHUNKS = 20_000  # evenly spaced ones train the pieces; more changes them little and takes minutes
@@ -24,7 +24,7 @@ TRAINING_CHUNKS = 20_000  # evenly spaced ones train the pieces; more changes th
 class _Fit:
     bounds: Bounds
     lowest: int  # the rounded coefficient that is symbol 0
-    fill: np.ndarray  # [h*a] the median of each symbol
+    fill: bytes  # the median of each symbol, as spelled by the coder
     coder: PieceCoder
 
 
@@ -47,6 +47,9 @@ class Fast(Tokenizer):
             raise ConfigError(f"Needs vocabulary >= 4 and scale > 0; got {config.vocabulary} and {config.scale}.")
         self.config = config
         self._fit: _Fit | None = None
+        transform = dct_matrix(horizon).numpy()
+        self._forward = transform * np.float32(config.scale)
+        self._inverse = transform.T / np.float32(config.scale)
 
     @property
     def vocabulary(self) -> int:
@@ -60,34 +63,37 @@ class Fast(Tokenizer):
         room = self.config.vocabulary // 2
         lowest = max(int(rounded.min()), min(-(room // 2), int(rounded.max()) - room + 1))
         highest = min(int(rounded.max()), lowest + room - 1)
-        symbols = rounded.clamp(lowest, highest).sub_(lowest)
+        symbols = rounded.clip(lowest, highest) - lowest
         training = symbols[:: 1 + len(symbols) // TRAINING_CHUNKS]
         coder = PieceCoder.train(training.tolist(), num_symbols=highest - lowest + 1, vocabulary=self.config.vocabulary)
-        fill = symbols.median(dim=0).values.numpy()
+        fill = np.sort(symbols, axis=0)[(len(symbols) - 1) // 2].astype(SYMBOL).tobytes()
         self._fit = _Fit(bounds=bounds, lowest=lowest, fill=fill, coder=coder)
 
     def encode(self, chunks: Float[Tensor, "n h a"]) -> list[list[int]]:
         fit = self.fitted(self._fit)
         inside = fit.bounds.unit(self.checked(chunks))
-        symbols = self._rounded(inside.values).numpy() - fit.lowest
+        symbols = self._rounded(inside.values) - fit.lowest
         known = symbols.clip(0, fit.coder.num_symbols - 1)
-        self.saturated += inside.count + int((known != symbols).sum())
+        self.saturated += inside.count + int(np.count_nonzero(known != symbols))
         return fit.coder.encode(known)
 
     def decode(self, tokens: list[list[int]]) -> Float[Tensor, "n h a"]:
         fit = self.fitted(self._fit)
-        flat = np.fromiter(chain.from_iterable(tokens), dtype=np.int64)
-        refuse_unknown_ids(torch.from_numpy(flat), self.vocabulary)
-        symbols = self._whole(fit, tokens, flat) + fit.lowest
-        coefficients = torch.from_numpy(symbols.reshape(-1, self.horizon, self.action_dim)) / self.config.scale
-        return fit.bounds.action(torch.einsum("kh,nka->nha", dct_matrix(self.horizon), coefficients))
+        try:
+            spelled = [fit.coder.spell(sequence) for sequence in tokens]
+        except KeyError:
+            refuse_unknown_ids(np.fromiter(chain.from_iterable(tokens), dtype=np.int64), self.vocabulary)
+            raise
+        symbols = np.frombuffer(b"".join(self._whole(fit, spelled)), dtype=SYMBOL)
+        coefficients = (symbols + fit.lowest).astype(np.float32).reshape(-1, self.horizon, self.action_dim)
+        return fit.bounds.action(torch.from_numpy(_along_time(self._inverse, coefficients)))
 
     def state(self) -> dict[str, object]:
         fit = self.fitted(self._fit)
         return {
             "bounds": fit.bounds.state(),
             "lowest": fit.lowest,
-            "fill": fit.fill.tolist(),
+            "fill": np.frombuffer(fit.fill, dtype=SYMBOL).tolist(),
             "num_symbols": fit.coder.num_symbols,
             "pieces": [list(piece) for piece in fit.coder.pieces],
         }
@@ -97,26 +103,26 @@ class Fast(Tokenizer):
         self._fit = _Fit(
             bounds=Bounds.from_state(state["bounds"]),
             lowest=state["lowest"],
-            fill=np.array(state["fill"]),
+            fill=np.array(state["fill"], dtype=SYMBOL).tobytes(),
             coder=PieceCoder(pieces, num_symbols=state["num_symbols"], vocabulary=self.config.vocabulary),
         )
 
-    def _rounded(self, unit: Float[Tensor, "n h a"]) -> Int[Tensor, "n ha"]:
-        coefficients = torch.einsum("kh,nha->nka", dct_matrix(self.horizon), unit)
-        return (coefficients * self.config.scale).round_().to(torch.int32).flatten(1)
+    def _rounded(self, unit: Float[Tensor, "n h a"]) -> Int[np.ndarray, "n ha"]:
+        coefficients = _along_time(self._forward, unit.numpy())
+        return np.rint(coefficients).astype(np.int32).reshape(len(unit), self.horizon * self.action_dim)
 
-    def _whole(self, fit: _Fit, tokens: list[list[int]], flat: np.ndarray) -> np.ndarray:
-        """Symbols [n h*a]: missing ones (the highest frequencies) become their median, further ones are dropped."""
-        symbols = fit.coder.decode(flat)
-        told = np.concatenate([[0], np.cumsum(fit.coder.lengths(flat))])
-        ends = told[np.cumsum([0, *map(len, tokens)])]
-        lengths = np.diff(ends)
-        wrong = np.flatnonzero(lengths != len(fit.fill))
-        if not len(wrong):
-            return symbols.reshape(len(tokens), len(fit.fill))
-        self.invalid_decodes += len(wrong)
-        whole = np.tile(fit.fill.astype(np.int64), (len(tokens), 1))
-        for row, (start, length) in enumerate(zip(ends, lengths, strict=False)):
-            keep = min(length, len(fit.fill))
-            whole[row, :keep] = symbols[start : start + keep]
-        return whole
+    def _whole(self, fit: _Fit, spelled: list[bytes]) -> list[bytes]:
+        """Missing symbols (the highest frequencies) become their median, further ones are dropped."""
+        size = len(fit.fill)
+        wrong = sum(len(symbols) != size for symbols in spelled)
+        if not wrong:
+            return spelled
+        self.invalid_decodes += wrong
+        return [symbols[:size] + fit.fill[len(symbols) :] for symbols in spelled]
+
+
+def _along_time(matrix: Float[np.ndarray, "k h"], chunks: Float[np.ndarray, "n h a"]) -> Float[np.ndarray, "n k a"]:
+    """matrix @ each chunk, as one product: numpy's batched one is slower."""
+    count, steps, dims = chunks.shape
+    product = matrix @ chunks.transpose(1, 0, 2).reshape(steps, count * dims)
+    return np.ascontiguousarray(product.reshape(len(matrix), count, dims).transpose(1, 0, 2))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -61,7 +62,7 @@ class Text(Tokenizer):
 
     def decode(self, tokens: list[list[int]]) -> Float[Tensor, "n h a"]:
         fit = self.fitted(self._fit)
-        refuse_unknown_ids(torch.tensor(list(chain.from_iterable(tokens)), dtype=torch.long), self.vocabulary)
+        refuse_unknown_ids(np.fromiter(chain.from_iterable(tokens), dtype=np.int64), self.vocabulary)
         rows = [self._read(self.render(sequence), fit.fill) for sequence in tokens]
         integers = torch.tensor(rows, dtype=torch.float32).reshape(-1, self.horizon, self.action_dim)
         return fit.bounds.action(integers * (2 / self.config.resolution) - 1)
