@@ -156,10 +156,11 @@ def test_experts_refuse_a_foreign_world(task):
 
 
 def run_python(code, **environment):
+    """What a process of its own prints. It must end well and quietly."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, timeout=300
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     return done.stdout
 
 
@@ -277,6 +278,14 @@ def test_pictures_survive_the_end_of_other_environments():
     del other, forgotten
     assert same(before, pictures(env))
     env.close()
+
+
+def test_a_program_may_end_without_closing_its_environments():
+    run_python(
+        "from volar.envs import make_env\n"
+        "kept = [make_env('metaworld/reach'), make_env('metaworld/push', cameras={'corner': 32, 'topview': 64})]\n"
+        "for env in kept: env.reset(0); env.observe()"
+    )
 
 
 def test_a_machine_without_renderer_runs_physics_and_says_what_to_install():

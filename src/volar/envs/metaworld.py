@@ -6,6 +6,7 @@ The 39 numbers of Meta-World's own observation hold object and goal positions; o
 # MuJoCo's functions live in a compiled module that has no stubs.
 # pyright: reportAttributeAccessIssue=false
 
+import atexit
 import hashlib
 import os
 import pickle
@@ -111,7 +112,7 @@ class MetaWorld(RestorableEnv):
         self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
         self._renderers: dict[int, mujoco.Renderer] = {}
         # A renderer that is merely forgotten takes the OpenGL context away from the others when it is collected.
-        self._finalizer = weakref.finalize(self, _close_all, self._renderers)
+        weakref.finalize(self, _close_all, self._renderers).atexit = False
         self._scene = scene_of(self.task)
         self._env = _build(self.task, self._scene)
         self._configure_rendering(max(sizes.values(), default=1))
@@ -213,7 +214,7 @@ class MetaWorld(RestorableEnv):
         }
 
     def close(self) -> None:
-        self._finalizer()
+        _close_all(self._renderers)
         self._env.close()
 
     def _configure_rendering(self, size: int) -> None:
@@ -225,10 +226,16 @@ class MetaWorld(RestorableEnv):
     def _render(self, camera: Camera) -> UInt8[np.ndarray, "_ _ 3"]:
         if camera.height not in self._renderers:
             self._renderers[camera.height] = _renderer(self._env.model, camera.height)
+            _LOOKED_AT.add(self)
+            atexit.unregister(_close_looked_at)  # at exit the latest comes first, and OpenGL's own end was registered
+            atexit.register(_close_looked_at)  # when the renderer was made
         renderer = self._renderers[camera.height]
         renderer.update_scene(self._env.data, camera=camera.name)
         image = renderer.render()
         return np.ascontiguousarray(image[::-1, ::-1]) if CAMERAS[camera.name] else image
+
+
+_LOOKED_AT: weakref.WeakSet[MetaWorld] = weakref.WeakSet()
 
 
 class MetaWorldExpert(PrivilegedActor):
@@ -296,6 +303,11 @@ def _renderer_version() -> str:
         return "none"
     context.free()
     return f"{type(context).__module__.removeprefix('mujoco.')}: {device}, {driver}"
+
+
+def _close_looked_at() -> None:
+    for env in list(_LOOKED_AT):
+        env.close()
 
 
 def _close_all(renderers: dict[int, Any]) -> None:
