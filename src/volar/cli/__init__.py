@@ -76,7 +76,10 @@ def _fail(error: BaseException, code: int, *, as_json: bool, debug: bool) -> int
         raise error
     message = "\n".join([str(error) or type(error).__name__, *error_notes(error)])
     if as_json:
-        print(json.dumps({"error": {"kind": type(error).__name__, "message": message, "exit_code": code}}), file=sys.stderr)
+        print(
+            json.dumps({"error": {"kind": type(error).__name__, "message": message, "exit_code": code}}),
+            file=sys.stderr,
+        )
     else:
         print(f"{type(error).__name__}: {message}", file=sys.stderr)
     return code

@@ -10,7 +10,7 @@ import tyro
 
 from volar.cli.output import Output
 from volar.core.errors import ConfigError
-from volar.core.robot import Actor, Episode, Job
+from volar.core.robot import Actor, Job
 from volar.envs import TABLE, make_env
 
 
@@ -46,7 +46,7 @@ def make_expert(environment: str, arm: str) -> Actor:
 def collect(command: Collect, *, progress: bool = True) -> dict[str, int]:
     """Returns task -> episodes now in the data set. Raises ConfigError before anything is recorded."""
     from volar.data.writer import DatasetWriter
-    from volar.envs.rollout import in_order, rollout
+    from volar.envs.rollout import rollout
 
     environments = {task.partition("/")[0] for task in command.tasks}
     if len(environments) != 1:
@@ -56,51 +56,55 @@ def collect(command: Collect, *, progress: bool = True) -> dict[str, int]:
     environment = environments.pop()
     build = partial(make_env, cameras=command.camera)
     for task in command.tasks[1:]:
-        TABLE.load(environment).check_task(task.partition("/")[2])
-    first = build(command.tasks[0])
-    spec, facts = first.spec, first.describe()
-    first.close()
+        build(task).close()
+    env = build(command.tasks[0])
+    spec, facts = env.spec, env.describe()
+    env.close()
     writer = DatasetWriter(
         command.out,
         spec=spec,
         fps=spec.action.rate_hz,
-        camera_storage=dict.fromkeys((camera.name for camera in spec.cameras), command.storage),
+        camera_storage={camera.name: command.storage for camera in spec.cameras},
         robot_type=environment,
         extra={"environment": facts, "noise": command.noise, "max_steps": command.max_steps},
         resume=True,
     )
+    tried = dict.fromkeys(command.tasks, command.first_seed)  # task -> next seed to try
+    for source in writer.saved:
+        tried[source["task"]] = max(tried.get(source["task"], 0), source["seed"] + 1)
     with writer:
-        while jobs := list(_missing(command, writer.saved)):
+        while jobs := list(_missing(command, writer.saved, tried)):
             episodes = rollout(
                 jobs, make_env=build, make_actor=partial(make_expert, environment),
-                workers=command.workers, progress=progress,
+                workers=command.workers, progress=progress, ordered=True,
             )  # fmt: skip
-            for episode in in_order(episodes, jobs):
-                _save(writer, episode)
-    return {task: sum(1 for source in writer.saved if source["task"] == task and source["success"]) for task in command.tasks}
+            for episode in episodes:
+                if episode.success:
+                    assert episode.trajectory is not None
+                    source = {"task": episode.job.task, "seed": episode.job.seed, "success": True}
+                    writer.add(episode.trajectory, episode.instruction, source=source)
+    return _counts(command, writer.saved)
 
 
-def _save(writer, episode: Episode) -> None:
-    source = {"task": episode.job.task, "seed": episode.job.seed, "success": episode.success is True}
-    if episode.success:
-        assert episode.trajectory is not None
-        writer.add(episode.trajectory, episode.instruction, source=source)
-    else:
-        writer.skip(source | {"error": episode.error})
+def _counts(command: Collect, saved: list[dict]) -> dict[str, int]:
+    return {task: sum(source["task"] == task for source in saved) for task in command.tasks}
 
 
-def _missing(command: Collect, saved: list[dict]) -> Iterator[Job]:
-    """The next seeds of every task that still lacks episodes; seeds tried before, failed ones too, are not repeated."""
-    for task in command.tasks:
-        tried = [source for source in saved if source["task"] == task]
-        lacking = command.episodes - sum(source["success"] for source in tried)
-        if lacking > 0 and len(tried) > 4 * command.episodes:
-            raise ConfigError(f"The expert fails too often at {task}: {len(tried)} tried, {lacking} still lacking.")
-        start = max((source["seed"] for source in tried), default=command.first_seed - 1) + 1
-        for seed in range(start, start + max(lacking, 0)):
+def _missing(command: Collect, saved: list[dict], tried: dict[str, int]) -> Iterator[Job]:
+    """The next seeds of every task that still lacks episodes. A seed at which the expert failed is not tried again."""
+    for task, count in _counts(command, saved).items():
+        lacking = command.episodes - count
+        attempts = tried[task] - command.first_seed
+        if lacking > 0 and attempts > 5 * command.episodes + 20:
+            raise ConfigError(
+                f"The expert fails too often at {task}: {count} of {attempts} attempts succeeded. "
+                f"Allow more steps (--max-steps, now {command.max_steps}) or less noise (--noise, now {command.noise})."
+            )
+        for seed in range(tried[task], tried[task] + max(lacking, 0)):
             yield Job(
                 task=task, seed=seed, arm="expert", max_steps=command.max_steps, noise=command.noise, frames="all"
             )
+        tried[task] += max(lacking, 0)
 
 
 def main(arguments: list[str]) -> Output:

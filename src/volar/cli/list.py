@@ -32,7 +32,9 @@ def list_family(family: tyro.conf.Positional[str] = "families") -> Output:
         raise unknown_name("family", family, [*FAMILIES, "tasks"])
     table = FAMILIES[family]
     members = [{"name": name, "implementation": table[name]} for name in table]
-    return Output({"family": family, "members": members}, "\n".join(f"{m['name']:<20}{m['implementation']}" for m in members))
+    return Output(
+        {"family": family, "members": members}, "\n".join(f"{m['name']:<20}{m['implementation']}" for m in members)
+    )
 
 
 def main(arguments: list[str]) -> Output:

@@ -50,7 +50,9 @@ def main(arguments: list[str]) -> Output:
     if wants_help and (not arguments or arguments[0].startswith("-")):
         tyro.cli(Train, prog="volar train", args=["--help"])
     if wants_help:
-        tyro.cli(TrainConfig, prog=f"volar train {arguments[0]}", default=load_recipe(Path(arguments[0])), args=["--help"])
+        tyro.cli(
+            TrainConfig, prog=f"volar train {arguments[0]}", default=load_recipe(Path(arguments[0])), args=["--help"]
+        )
     command, rest = tyro.cli(Train, prog="volar train", args=arguments, return_unknown_args=True)
     config = tyro.cli(TrainConfig, prog="volar train", default=load_recipe(command.recipe), args=rest)
 

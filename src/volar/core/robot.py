@@ -265,6 +265,11 @@ class Env(ABC):
         Worlds that know their state override it, so that nothing needs to be rendered."""
         return replace(self.observe(), instruction="").digest()
 
+    @staticmethod
+    def shared_scenes() -> tuple[tuple[str, ...], ...]:
+        """Tasks, grouped, that begin from the same pictures for the same seed, so that only words tell them apart."""
+        return ()
+
     def describe(self) -> dict[str, Any]:
         """Facts for the run fingerprint: simulator and renderer versions, render recipe, success semantics."""
         return {}

@@ -1,0 +1,206 @@
+"""`volar evaluate`: paired episodes of trained policies, and of the control arms without which a rate means little."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from volar.cli.output import Output
+from volar.core.errors import ConfigError
+from volar.core.robot import Actor, RobotSpec, require_match
+from volar.envs import TABLE, make_env
+from volar.evaluation.episodes import evaluate, paired_jobs
+from volar.evaluation.run import Arm, RunInfo
+
+Control = Literal["shuffled_instruction", "blank_images", "random_actions", "expert"]
+CONTROLS: dict[Control, str] = {
+    "shuffled_instruction": "the same policy, told to do another task; of the same scene where there is one",
+    "blank_images": "the same policy, shown black pictures",
+    "random_actions": "uniform random actions",
+    "expert": "the scripted expert that made the demonstrations; it reads the simulator's state",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Run EPISODES paired episodes per task of every policy and control arm; an interrupted evaluation goes on."""
+
+    policies: tyro.conf.Positional[tuple[Path, ...]]
+    """checkpoints or training runs; the first one is what the control arms belong to"""
+    tasks: tuple[str, ...]
+    """such as metaworld/faucet-open"""
+    out: Path
+    """folder of the evaluation"""
+    execute: int
+    """actions carried out per chunk; at most the policy's horizon"""
+    episodes: int = 20
+    """per task and arm"""
+    first_seed: int = 1000
+    """episodes use the seeds from here upwards; keep them apart from those of the demonstrations"""
+    max_steps: int = 150
+    """control steps until time-out"""
+    controls: tuple[Control, ...] = ("shuffled_instruction", "blank_images", "random_actions", "expert")
+    """control arms"""
+    title: str = "Evaluation"
+    """heading of the report"""
+    workers: int = 2
+    """processes that run episodes"""
+
+
+@dataclass(frozen=True)
+class ActorMaker:
+    """Makes the actor of an arm inside a worker process; torch is loaded only where a policy acts."""
+
+    policies: Mapping[str, Path]
+    robot: RobotSpec
+    environment: str
+    execute: int
+
+    def __call__(self, arm: str) -> Actor:
+        from volar.envs.controls import BlankImages, RandomActor
+
+        if arm == "random_actions":
+            return RandomActor(self.robot, execute=self.execute)
+        if arm == "expert":
+            return TABLE.load(self.environment).expert()
+
+        from volar.policies.actor import load_policy
+
+        policy = load_policy(self.policies.get(arm, next(iter(self.policies.values()))), execute=self.execute)
+        return BlankImages(policy) if arm == "blank_images" else policy
+
+
+def read_policy(path: Path) -> dict[str, Any]:
+    """config.json of a checkpoint, with its folder and a hash that stands for all its files."""
+    from volar.policies.vla import latest_checkpoint
+
+    folder = latest_checkpoint(path)
+    text = (folder / "config.json").read_bytes()
+    config = json.loads(text)
+    if config.get("kind") != "policy":
+        raise ConfigError(f"{folder} holds a {config.get('kind')!r}, not a policy.")
+    return {**config, "folder": folder, "hash": hashlib.sha256(text).hexdigest()[:16]}
+
+
+def arm_names(policies: tuple[Path, ...]) -> list[str]:
+    """`policy` for a single one, else the folders' names; equal names get a number."""
+    if not policies:
+        raise ConfigError("Name at least one checkpoint or training run to evaluate.")
+    if len(policies) == 1:
+        return ["policy"]
+    names = [path.resolve().name for path in policies]
+    return [f"{name}-{i + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def other_instruction(tasks: tuple[str, ...], task: str, seed: int) -> str:
+    """The instruction of another task: the one that shares the scene where there is one, else by turns."""
+    environment, _, name = task.partition("/")
+    family = TABLE.load(environment)
+    siblings = [other for group in family.shared_scenes() if name in group for other in group if other != name]
+    others = siblings or [other.partition("/")[2] for other in tasks if other != task]
+    if not others:
+        raise ConfigError(
+            f"The shuffled instruction needs a second task beside {task!r}; name one, or leave the arm out: "
+            f"--controls blank_images random_actions expert."
+        )
+    return family.instructions(others[seed % len(others)])[0]
+
+
+def first_looks(command: Evaluate, robot: RobotSpec) -> dict[str, Any]:
+    """Build every task once: the environment's facts, and the hash of the first picture that a policy will see."""
+    digests, facts = {}, {}
+    for task in command.tasks:
+        env = make_env(task, cameras=square_cameras(robot))
+        try:
+            require_match(robot, env.spec, our_name="The policy", their_name=f"the environment {task}")
+            env.reset(command.first_seed)
+            digests[task] = env.observe().digest()
+            facts = env.describe()
+        finally:
+            env.close()
+    return {"environment": facts, "first_observations": digests}
+
+
+def square_cameras(robot: RobotSpec) -> dict[str, int]:
+    for camera in robot.cameras:
+        if camera.height != camera.width:
+            raise ConfigError(
+                f"Camera {camera.name!r} is {camera.height} x {camera.width}; environments here are square."
+            )
+    return {camera.name: camera.height for camera in robot.cameras}
+
+
+def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
+    """Check everything that can be wrong, before the first episode. Raises ConfigError."""
+    from volar.core.fingerprint import fingerprint
+
+    names = arm_names(command.policies)
+    configs = dict(zip(names, map(read_policy, command.policies), strict=True))
+    robots = [RobotSpec.from_json(config["robot"]) for config in configs.values()]
+    for name, config in configs.items():
+        if not 1 <= command.execute <= config["policy"]["horizon"]:
+            raise ConfigError(
+                f"execute must be 1 to {config['policy']['horizon']}, the horizon of {name}; got {command.execute}."
+            )
+    for name, robot in zip(names[1:], robots[1:], strict=True):
+        require_match(robots[0], robot, our_name=names[0], their_name=name)
+    environments = {task.partition("/")[0] for task in command.tasks}
+    if len(environments) != 1:
+        raise ConfigError(f"One evaluation runs in one environment, got {sorted(environments) or 'no task'}.")
+    looks = first_looks(command, robots[0])
+    arms = {name: Arm(role="policy", description=_describe(config)) for name, config in configs.items()}
+    arms |= {control: Arm(role=control, description=CONTROLS[control]) for control in command.controls}
+    settings = {
+        "max_steps": command.max_steps,
+        "executed_per_chunk": command.execute,
+        "control_rate_hz": robots[0].action.rate_hz,
+        "policies": {name: config["hash"] for name, config in configs.items()},
+        "statistics": {name: config["files"]["stats.json"][:16] for name, config in configs.items()},
+        "kind": {name: config["card"]["kind"] for name, config in configs.items()},
+    }
+    info = RunInfo(
+        title=command.title,
+        tasks=command.tasks,
+        seeds=tuple(range(command.first_seed, command.first_seed + command.episodes)),
+        arms=arms,
+        success_semantics=str(looks["environment"].get("success", "as the environment says")),
+        settings=settings,
+        fingerprint=fingerprint(**looks),
+    )
+    folders = {name: config["folder"] for name, config in configs.items()}
+    return info, ActorMaker(folders, robots[0], environments.pop(), command.execute)
+
+
+def _describe(config: Mapping[str, Any]) -> str:
+    policy, facts = config["policy"], config["facts"]
+    return (
+        f"{config['card']['kind']}: {policy['backbone']} + {policy['decoder']}, {facts.get('step', '?')} training steps"
+    )
+
+
+def run_evaluation(command: Evaluate) -> int:
+    """Returns the number of episodes that were run now."""
+    info, make_actor = plan(command)
+    told = partial(other_instruction, command.tasks)
+    jobs = paired_jobs(info, max_steps=command.max_steps, other_instruction=told)
+    build = partial(make_env, cameras=square_cameras(make_actor.robot))
+    return evaluate(command.out, info, jobs, make_env=build, make_actor=make_actor, workers=command.workers)
+
+
+def main(arguments: list[str]) -> Output:
+    command = tyro.cli(Evaluate, prog="volar evaluate", args=arguments)
+    count = run_evaluation(command)
+
+    from volar.evaluation.summary import summarise
+    from volar.evaluation.tables import to_markdown
+    from volar.evaluation.verdict import verdict
+
+    summary = summarise(command.out)
+    data = {"run": str(command.out), "episodes_run": count, "verdict": verdict(summary)}
+    data["arms"] = {arm.name: asdict(arm.overall) if arm.overall else None for arm in summary.arms}
+    return Output(data, f"{to_markdown(summary)}\n\nRecords: {command.out}. The page: volar report {command.out}")

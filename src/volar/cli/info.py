@@ -1,0 +1,65 @@
+"""`volar info PATH`: what a folder is: a data set, a checkpoint, a training run or an evaluation."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from volar.cli.output import Output
+from volar.core.errors import ConfigError
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Raises ConfigError when `path` is nothing that volar knows."""
+    if (path / "meta").is_dir():
+        from volar.data.describe import describe_dataset
+
+        return describe_dataset(path)
+    if (path / "config.json").is_file():
+        return describe_checkpoint(path)
+    if (path / "run.json").is_file():
+        run = json.loads((path / "run.json").read_text())
+        if run.get("kind") == "evaluation":
+            from volar.evaluation.report import describe_run
+
+            return describe_run(path)
+        if run.get("kind") == "training":
+            return describe_training(path, run)
+    if not path.exists():
+        raise ConfigError(f"There is nothing at {path}.")
+    raise ConfigError(
+        f"{path} is nothing that volar knows: neither a data set (meta/info.json), nor a checkpoint (config.json), "
+        f"nor a run (run.json)."
+    )
+
+
+def describe_checkpoint(path: Path) -> dict[str, Any]:
+    """The model card, the parts, the robot and the statistics; every file is proved by its hash first."""
+    from volar.core.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    parameters = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+    return {**checkpoint.config, "kind": "checkpoint", "parameters": parameters, "statistics": checkpoint.statistics}
+
+
+def describe_training(path: Path, run: dict[str, Any]) -> dict[str, Any]:
+    compute = path / "compute.json"
+    return {
+        **run,
+        "compute": json.loads(compute.read_text()) if compute.is_file() else {},
+        "checkpoints": sorted(folder.name for folder in (path / "checkpoints").glob("step-*")),
+    }
+
+
+def info(path: tyro.conf.Positional[Path]) -> Output:
+    """Describe a data set, a checkpoint, a training run or an evaluation.
+
+    Args:
+        path: its folder
+    """
+    return Output(describe(path))
+
+
+def main(arguments: list[str]) -> Output:
+    return tyro.cli(info, prog="volar info", args=arguments)

@@ -1,0 +1,60 @@
+"""Run what an evaluation still lacks, and keep every episode the moment it ends. Judges nothing: see summary.py."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from volar.core.robot import Actor, Env, Episode, Job
+from volar.envs.rollout import rollout
+from volar.evaluation.films import film_strip
+from volar.evaluation.records import RecordFile
+from volar.evaluation.run import RunInfo, begin
+
+LOOKING = ("policy", "shuffled_instruction", "blank_images", "other")  # roles whose episodes are worth a film
+
+
+def paired_jobs(info: RunInfo, *, max_steps: int, other_instruction: Callable[[str, int], str]) -> list[Job]:
+    """Every arm meets the same (task, seed) pairs. other_instruction(task, seed): what the shuffled arm is told."""
+    return [
+        Job(
+            task=task,
+            seed=seed,
+            arm=name,
+            max_steps=max_steps,
+            instruction=other_instruction(task, seed) if arm.role == "shuffled_instruction" else None,
+            frames="looks" if arm.role in LOOKING else "none",
+        )
+        for task, (name, arm), seed in itertools.product(info.tasks, info.arms.items(), info.seeds)
+    ]
+
+
+def evaluate(
+    folder: Path, info: RunInfo, jobs: Sequence[Job], *, make_env: Callable[[str], Env],
+    make_actor: Callable[[str], Actor], workers: int, progress: bool = True,
+) -> int:  # fmt: skip
+    """Run the jobs that `folder` has no record of, and return how many that were.
+
+    folder/: run.json, episodes.jsonl, films/*.jpg. Raises ConfigError when `folder` holds another evaluation.
+    """
+    begin(folder, info)
+    with RecordFile(folder / "episodes.jsonl") as records:
+        missing = [job for job in jobs if (job.arm, job.task, job.seed) not in records.known]
+        for episode in rollout(missing, make_env=make_env, make_actor=make_actor, workers=workers, progress=progress):
+            records.append(episode, film=_keep_film(folder, episode))
+    return len(missing)
+
+
+def _keep_film(folder: Path, episode: Episode) -> str | None:
+    """One strip of all cameras, one above the other; None where nobody looked."""
+    if episode.trajectory is None or not episode.trajectory.images:
+        return None
+    pictures = episode.trajectory.images.values()
+    if len({picture.shape[2] for picture in pictures}) != 1:
+        pictures = [next(iter(pictures))]
+    job = episode.job
+    path = Path("films") / f"{job.arm}-{job.task.replace('/', '-')}-{job.seed}.jpg"
+    (folder / "films").mkdir(exist_ok=True)
+    (folder / path).write_bytes(film_strip(np.concatenate(list(pictures), axis=1)))
+    return str(path)
