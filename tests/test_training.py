@@ -1,5 +1,6 @@
-"""Training on the toy world and the tiny backbone: it learns, it resumes bit for bit, and it refuses what cannot work."""
+"""Training on the toy world and the tiny backbone: it learns, resumes bit for bit, and refuses what cannot work."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -73,8 +74,10 @@ def test_learns_and_the_checkpoint_rebuilds_the_policy(data, tmp_path):
     camera = first.robot.cameras[0]
     observation = Observation(
         images={camera.name: np.zeros((camera.height, camera.width, 3), np.uint8)},
-        proprioception=np.zeros(len(first.robot.proprioception), np.float32), instruction="reach the red disc", time=0.0,
-    )  # fmt: skip
+        proprioception=np.zeros(len(first.robot.proprioception), np.float32),
+        instruction="reach the red disc",
+        time=0.0,
+    )
     actor.reset(5)
     chunk = actor.act(observation)
     assert chunk.actions.shape == (4, first.robot.action.dim) and chunk.execute == 2
@@ -122,7 +125,7 @@ def test_order_of_batches_covers_an_epoch_and_starts_anywhere():
         return [next(sampler) for _ in range(count)]
 
     everything = batches(0, 8)
-    assert sorted(sum(everything[:4], [])) == list(range(20)) and everything[:4] != everything[4:]
+    assert sorted(itertools.chain(*everything[:4])) == list(range(20)) and everything[:4] != everything[4:]
     assert batches(3, 5) == everything[3:]
     ranks = [iter(Shuffled(20, batch=5, seed=1, start=0, rank=rank, world=2)) for rank in range(2)]
     assert [next(ranks[0]), next(ranks[1]), next(ranks[0])] == everything[:3]
