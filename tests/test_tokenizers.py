@@ -2,9 +2,11 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from functools import cache
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,10 +18,15 @@ from scipy.interpolate import BSpline, CubicSpline
 from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers import models
 
+from volar.cli import main
 from volar.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from volar.core.errors import ConfigError
 from volar.core.model import Tokenizer
 from volar.core.registry import build_config
+from volar.core.robot import ActionSpec, RobotSpec, Trajectory
+from volar.data.writer import DatasetWriter
+from volar.evaluation import token_metrics
+from volar.evaluation.tokens import METRICS, Comparison, Motions, compare
 from volar.nn.bounds import Bounds
 from volar.nn.bpe import FIRST_CHARACTER, SYMBOL, PieceCoder
 from volar.nn.dct import dct_matrix
@@ -636,3 +643,100 @@ def test_bounds_state_is_exact():
     bounds = Bounds.of(motion(50, seed=0) / 3, quantile=0.01)
     again = Bounds.from_state(json.loads(json.dumps(bounds.state())))
     assert all(np.array_equal(a, b) for a, b in zip(vars(bounds).values(), vars(again).values(), strict=True))
+
+
+class TestComparison:
+    """`volar tokenizers compare`: measurements with known answers, then the command on a data set on disk."""
+
+    def motions(self, *, episodes: int = 6) -> Motions:
+        pieces = motion(episodes, seed=0, horizon=80).numpy()
+        names = ("x (m)", "y (m)", "gripper", "unused")
+        return Motions(name="made", trajectories=tuple(pieces), rate_hz=10.0, dimensions=names, grippers=(GRIPPER,))
+
+    def test_bins_measure_as_computed_by_hand(self):
+        comparison = compare(self.motions(), ["bins"], horizon=HORIZON, splits=2, options={"bins": {"bins": 4}})
+        (row,) = comparison.rows
+        metrics = {name: estimate.mean for name, estimate in row.metrics.items()}
+        assert set(metrics) == set(METRICS) and all(map(math.isfinite, metrics.values()))
+        assert metrics["tokens"] == HORIZON * DIM and metrics["bits"] == HORIZON * DIM * 2
+        assert metrics["compression"] == 1 and metrics["valid_flipped"] == metrics["valid_random"] == 100
+        # Four uniform bins over -1..1: an error evenly within half a bin, 0.25; the gripper and the constant are exact.
+        smooth = np.mean([row.dimensions[0].mean, row.dimensions[1].mean])
+        assert 0.5 < smooth / (0.5 * 0.25 / math.sqrt(3) * 2) < 2
+        assert row.dimensions[GRIPPER].mean == row.dimensions[CONSTANT].mean == 0
+        assert metrics["rmse"] == pytest.approx(np.sqrt(np.mean([d.mean**2 for d in row.dimensions])), rel=0.05)
+
+    def test_same_seed_same_measurements(self):
+        """Times aside, which the clock argument makes a counter."""
+
+        def run() -> Comparison:
+            clock = iter(range(10**6))
+            return compare(self.motions(), ["fast", "beast"], horizon=8, splits=2, clock=lambda: next(clock))
+
+        first, second = run(), run()
+        assert [row.metrics for row in first.rows] == [row.metrics for row in second.rows]
+
+    def test_an_episode_is_never_on_both_sides(self):
+        """A constant per episode: were an episode split, held-out values would lie among the fitted bins' centres."""
+        pieces = tuple(np.full((40, 1), float(level), dtype=np.float32) for level in range(5))
+        motions = Motions(name="levels", trajectories=pieces, rate_hz=10.0, dimensions=("x",))
+        comparison = compare(motions, ["bins"], horizon=8, splits=5)
+        assert comparison.held_out_chunks == 5 and comparison.rows[0].metrics["worst"].mean > 0.1
+
+    def test_perfect_tokens_have_no_seam_and_full_overlap(self):
+        here = [[1, 2, 3], [4, 4, 5]]
+        assert token_metrics.overlap(here, here) == 100
+        assert token_metrics.overlap(here, [[2, 3, 1], [4, 6, 7]]) == pytest.approx(100 * (1 + 1 / 3) / 2)
+        error = np.zeros((3, 4, 2))
+        error[1, 0] = 0.5
+        assert token_metrics.seam(error, [range(0, 3)]) == pytest.approx(math.sqrt(0.25 / 2))
+        assert token_metrics.seam(error, [range(0, 1), range(1, 3)]) == 0
+        ramp = np.arange(10.0)[None, :, None] ** 3
+        assert token_metrics.jerk_ratio(ramp, 2 * ramp) == pytest.approx(2)
+
+    def test_surprise_is_the_entropy_of_a_known_source(self):
+        random = np.random.default_rng(0)
+        fair = random.integers(4, size=(2000, 20)).tolist()
+        assert token_metrics.surprise(fair[:1000], fair[1000:], 4) == pytest.approx(20 * 2, rel=0.02)
+        steady = [[int(start)] * 20 for start in random.integers(4, size=2000)]
+        assert token_metrics.surprise(steady[:1000], steady[1000:], 4) == pytest.approx(2, rel=0.1)
+
+    def test_impossible_requests_are_refused_before_any_fit(self):
+        with pytest.raises(ConfigError, match="2 episodes"):
+            compare(self.motions(episodes=1), ["bins"], horizon=8)
+        with pytest.raises(ConfigError, match="No tokenizer named 'bin'. Did you mean 'bins'"):
+            compare(self.motions(), ["bin"], horizon=8)
+        with pytest.raises(ConfigError, match="bims"):
+            compare(self.motions(), ["bins"], horizon=8, options={"bins": {"bims": 3}})
+
+    def test_command_prints_a_table_and_writes_a_page(self, tmp_path, capsys):
+        spec = ActionSpec(
+            names=("x", "y", "gripper", "unused"), units=("m", "m", "normalised", "m"), low=(-2.0,) * 4, high=(2.0,) * 4,
+            control="delta_position", rotation="none", gripper="positive_closes", frame="world", rate_hz=10.0,
+        )  # fmt: skip
+        robot = RobotSpec(action=spec, cameras=(), proprioception=("nothing",))
+        with DatasetWriter(
+            tmp_path / "data", spec=robot, fps=10.0, camera_storage={}, robot_type="made", extra={}
+        ) as writer:
+            for index, actions in enumerate(self.motions().trajectories):
+                writer.add(still(actions), "move", source={"task": "made", "seed": index, "success": True})
+        page = tmp_path / "page.html"
+        words = ["tokenizers", "compare", str(tmp_path / "data"), "--names", "bins", "beast", "--horizon", "8"]
+        assert main([*words, "--out", str(page)]) == 0
+        printed = capsys.readouterr().out
+        assert "beast" in printed and "rmse" in printed
+        html = page.read_text()
+        assert html.count("<svg") == 3 and "root-mean-square error of x (m)" in html and "gripper = (2,)" in html
+        assert "http-equiv" in html and "<script" not in html
+        for drawing in re.findall(r"<svg.*?</svg>", html, flags=re.S):
+            ElementTree.fromstring(drawing)
+        assert main([*words, "--json"]) == 0
+        data = json.loads(capsys.readouterr().out)
+        assert [row["name"] for row in data["rows"]] == ["bins", "beast"]
+
+
+def still(actions: np.ndarray) -> Trajectory:
+    """A recording without pictures or proprioception."""
+    nothing = np.zeros((len(actions), 1), dtype=np.float32)
+    zeros = np.zeros(len(actions), dtype=np.float32)
+    return Trajectory(images={}, proprioception=nothing, actions=actions, executed=actions, rewards=zeros)
