@@ -1,0 +1,86 @@
+"""Where lines and ticks of a chart go, in per cent of its area. The report's template draws them as inline SVG."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from volar.evaluation.training import Curve
+from volar.evaluation.wording import number
+
+LOGARITHMIC_FROM = 20  # largest over smallest value from which a logarithmic axis shows more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """place: per cent from the left or from the top."""
+
+    place: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One curve. points: the SVG polyline's coordinates; last: its last value in words."""
+
+    name: str
+    points: str
+    last: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineChart:
+    """Several curves on the same axes."""
+
+    lines: tuple[Line, ...]
+    across: tuple[Tick, ...]
+    up: tuple[Tick, ...]
+    logarithmic: bool
+
+
+def line_chart(curves: Mapping[str, Curve]) -> LineChart | None:
+    """Curves over training steps from step 0 on; a logarithmic upward axis where values span a factor of 20. None
+    without curves."""
+    values = [value for curve in curves.values() for value in curve.values]
+    if not values:
+        return None
+    logarithmic = min(values) > 0 and max(values) >= LOGARITHMIC_FROM * min(values)
+    upward = _log_ticks(min(values), max(values)) if logarithmic else nice_ticks(min(0.0, *values), max(values))
+    last_step = max(step for curve in curves.values() for step in curve.steps) or 1.0
+    sideways = [tick for tick in nice_ticks(0.0, last_step) if tick <= last_step]
+
+    def height(value: float) -> float:
+        scale = math.log if logarithmic else float
+        low, high = scale(upward[0]), scale(upward[-1])
+        return 100 * (high - scale(value)) / (high - low)
+
+    def points(curve: Curve) -> str:
+        pairs = zip(curve.steps, curve.values, strict=True)
+        return " ".join(f"{100 * step / last_step:.2f},{height(value):.2f}" for step, value in pairs)
+
+    return LineChart(
+        lines=tuple(
+            Line(name=name, points=points(curve), last=f"{curve.values[-1]:.3g}") for name, curve in curves.items()
+        ),
+        across=tuple(Tick(place=100 * tick / last_step, text=number(tick)) for tick in sideways),
+        up=tuple(Tick(place=height(tick), text=number(tick)) for tick in upward),
+        logarithmic=logarithmic,
+    )
+
+
+def nice_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten that enclose [low, high], at most `most` and one."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / most))
+    step = next(factor * power for factor in (1, 2, 5, 10, 20) if span / (factor * power) <= most - 1)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [i * step for i in range(first, max(last, first + 1) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> Sequence[float]:
+    """Powers of ten and their double and fivefold that enclose [low, high], thinned to whole powers if too many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    every = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
+    start = max(i for i, tick in enumerate(every) if tick <= low * (1 + 1e-9))
+    stop = min(i for i, tick in enumerate(every) if tick >= high * (1 - 1e-9))
+    ticks = every[start : stop + 1]
+    return ticks if len(ticks) <= 8 else [10.0**power for power in range(first, last + 1)]

@@ -1,0 +1,94 @@
+"""The result as a table for a terminal and as Markdown for a pull request."""
+
+from dataclasses import astuple, dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from volar.evaluation.stats import Interval
+from volar.evaluation.summary import ArmResult, Rate, Summary
+from volar.evaluation.verdict import checks, verdict, warnings
+from volar.evaluation.wording import DASH, label, percent, percent_range, task_labels
+
+MEAN = "mean of tasks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One arm on one task as a reader sees it, for example '85 %', '64–95 %', '17/20'."""
+
+    rate: str
+    interval: str
+    counts: str
+
+
+def result_rows(summary: Summary) -> list[tuple[str, list[Cell]]]:
+    """(task, one cell per arm), the mean of tasks last."""
+    names = task_labels(summary.run.tasks)
+    rows = [(names[task], [_task_cell(arm.tasks[task]) for arm in summary.arms]) for task in summary.run.tasks]
+    return [*rows, (MEAN, [_mean_cell(arm) for arm in summary.arms])]
+
+
+def _task_cell(rate: Rate) -> Cell:
+    if rate.interval is None:
+        return Cell(rate=DASH, interval="", counts=f"{rate.broken} broken" if rate.broken else "no episodes")
+    return _cell(rate.interval, rate.successes, rate.scored)
+
+
+def _mean_cell(arm: ArmResult) -> Cell:
+    if arm.overall is None:
+        return Cell(rate=DASH, interval="", counts="incomplete")
+    return _cell(arm.overall, arm.successes, arm.scored)
+
+
+def _cell(interval: Interval, successes: int, scored: int) -> Cell:
+    return Cell(rate=percent(interval.estimate), interval=percent_range(interval), counts=f"{successes}/{scored}")
+
+
+def print_table(summary: Summary, console: Console | None = None) -> None:
+    """Verdict, success per task and arm with 95 % intervals, checks and warnings. Default: standard output."""
+    screen = console or Console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("task", overflow="fold")
+    for arm in summary.arms:
+        table.add_column(Text(label(arm.name)), justify="right", overflow="fold")
+    for task, cells in result_rows(summary):
+        bold = "bold" if task == MEAN else ""
+        table.add_row(Text(task, style=bold), *(_lines(cell, bold) for cell in cells))
+    screen.print(Text(verdict(summary), style="bold"))
+    screen.print(table)
+    for check in checks(summary):
+        screen.print(Text.assemble((f"{check.question} {check.answer.capitalize()}. ", "bold"), check.sentence))
+    for warning in warnings(summary):
+        screen.print(Text.assemble(("Note: ", "bold yellow"), warning))
+
+
+def _lines(cell: Cell, style: str) -> Text:
+    return Text.assemble((cell.rate, style), (f"\n{cell.interval}\n{cell.counts}", "dim"), justify="right")
+
+
+def to_markdown(summary: Summary) -> str:
+    """Title, verdict, table, checks and warnings; every text of the run is escaped."""
+    head = ["task", *(label(arm.name) for arm in summary.arms)]
+    lines = [f"### {_escape(summary.run.title)}", "", f"**{_escape(verdict(summary))}**", ""]
+    lines += [_row(head), _row(["---", *["---:"] * len(summary.arms)])]
+    for task, cells in result_rows(summary):
+        lines.append(_row([task, *(" · ".join(filter(None, astuple(cell))) for cell in cells)]))
+    lines.append("")
+    lines += [
+        f"- {check.question} **{check.answer.capitalize()}**. {_escape(check.sentence)}" for check in checks(summary)
+    ]
+    lines += [f"- Note: {_escape(warning)}" for warning in warnings(summary)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell if set(cell) <= set("-:") else _escape(cell) for cell in cells) + " |"
+
+
+def _escape(text: str) -> str:
+    for character in "\\`*_[]<>|#":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ")
