@@ -24,8 +24,9 @@ from volar.data import layout
 from volar.data.cache import DecodedFrames, Recent
 from volar.data.checks import check_numbers, check_rows, read_extension, read_info, require_columns
 from volar.data.normalize import Statistics, exact_statistics
-from volar.data.video import VideoFile, require_whole
+from volar.data.video import VideoDecoder, VideoFile, require_whole
 
+_CACHES = ("_decoded", "_videos", "_pictures", "_decoder")
 COMPRESSED_BYTES = 512 * 2**20  # of mp4 and PNG data kept in memory
 
 
@@ -101,11 +102,12 @@ class LeRobotDataset:
         self._decoded: dict[str, DecodedFrames | None] = {}
         self._decoded_left = self._decoded_bytes
         self._videos: Recent[VideoFile] = Recent(COMPRESSED_BYTES)
+        self._decoder = VideoDecoder()
         self._pictures: Recent[pa.ChunkedArray] = Recent(COMPRESSED_BYTES)
 
     def __getstate__(self) -> dict[str, Any]:
         """Caches hold decoders, which stay with their process."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_decoded", "_videos", "_pictures")}
+        return {key: value for key, value in self.__dict__.items() if key not in _CACHES}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -265,7 +267,7 @@ class LeRobotDataset:
             frame = self.arrays["frame_index"][indices[positions]]
             begin = np.array([rows[position][f"videos/{key}/from_timestamp"] for position in positions])
             shown = video.frames_at(begin + frame / self.fps, self.fps)
-            decoded = video.decode(sorted(set(shown)))
+            decoded = self._decoder.decode(video, sorted(set(shown)))
             pictures |= {int(indices[p]): decoded[place] for p, place in zip(positions, shown, strict=True)}
         return self._same_size(key, pictures)
 

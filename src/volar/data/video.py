@@ -6,7 +6,7 @@ Files are read whole and kept compressed; a frame is decoded from the key frame 
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -16,11 +16,14 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from volar.core.errors import ConfigError
+from volar.data.cache import Recent
 
 # A key frame every second picture and no bidirectional ones: a random read decodes at most two pictures.
 CODEC: Final = "libx264"
 GROUP: Final = 2
-OPTIONS: Final = {"preset": "veryfast", "crf": "18"}
+MAX_CODECS: Final = 8  # open decoders; files of one recording share one
+# Without look-ahead, which two-picture groups have no use for and which makes tiny pictures differ from run to run.
+OPTIONS: Final = {"preset": "veryfast", "tune": "fastdecode", "crf": "14", "x264-params": "mbtree=0:rc-lookahead=0"}
 
 
 def encode_video(frames: UInt8[np.ndarray, "t h w 3"], fps: int | float) -> bytes:
@@ -38,8 +41,10 @@ def encode_video(frames: UInt8[np.ndarray, "t h w 3"], fps: int | float) -> byte
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
         context.gop_size, context.max_b_frames, context.thread_count = GROUP, 0, 1
+        convert = av.video.reformatter.VideoReformatter()
         for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(convert.reformat(frame, format="yuv420p", threads=1)))
         container.mux(stream.encode(None))
     return buffer.getvalue()
 
@@ -69,7 +74,7 @@ def require_whole(path: Path) -> None:
 
 
 class VideoFile:
-    """One mp4 in memory, compressed. Not shared between threads; safe to fork.
+    """One mp4 in memory, compressed; `VideoDecoder` makes pictures of it.
 
     times: presentation time of every frame in seconds, ascending. checksum: the CRC-32 it must have, if known.
     """
@@ -87,22 +92,18 @@ class VideoFile:
             with av.open(io.BytesIO(content)) as container:
                 stream = container.streams.video[0]
                 context, base = stream.codec_context, stream.time_base
-                self._packets = [packet for packet in container.demux(stream) if packet.size and packet.pts is not None]
-                name, extradata = context.codec.name, context.extradata
-            self._decoder = av.CodecContext.create(name, "r")
+                demuxed = [packet for packet in container.demux(stream) if packet.size and packet.pts is not None]
+                self.codec, self.extradata = context.codec.name, context.extradata
         except (av.FFmpegError, IndexError) as error:
             raise ConfigError(f"The video {path} is truncated or corrupt: {error}.") from error
-        self._decoder.extradata = extradata
-        self._decoder.thread_count = 1  # frame threads would delay every random read by their number
-        self._reformatter = av.video.reformatter.VideoReformatter()
-        pts = np.array([packet.pts for packet in self._packets], dtype=np.int64)
+        pts = np.array([packet.pts for packet in demuxed], dtype=np.int64)
         if not len(pts) or base is None:
             raise ConfigError(f"The video {path} holds no frames.")
         self._order = np.argsort(pts, kind="stable")
         self._pts = pts[self._order]
-        keys = np.array([packet.is_keyframe for packet in self._packets])
-        self._key_packets = np.flatnonzero(keys)
+        self._key_packets = np.flatnonzero([packet.is_keyframe for packet in demuxed])
         self._key_pts = pts[self._key_packets]
+        self._packets = [_bare(packet) for packet in demuxed]
         self.times: Float64[np.ndarray, " n"] = self._pts * float(base)
 
     def frames_at(self, times: Float64[np.ndarray, " m"], fps: int | float) -> list[int]:
@@ -121,35 +122,60 @@ class VideoFile:
             )
         return nearest.tolist()
 
-    def decode(self, positions: Sequence[int]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
-        """The pictures at `positions` in order of display. Raises ConfigError for damaged data."""
-        groups: dict[int, list[int]] = {}
+    def groups(self, positions: Sequence[int]) -> Iterator[tuple[dict[int, int], list[av.Packet]]]:
+        """For every key frame that `positions` need: wanted pts -> position, and the packets that lead to them.
+
+        Everything a frame refers to lies between its key frame and itself in the order of decoding.
+        """
+        wanted: dict[int, list[int]] = {}
         for position in positions:
             started = np.flatnonzero(self._key_pts <= self._pts[position])
             if not len(started):
                 raise ConfigError(f"The video {self.path} has no key frame before frame {position}; it is corrupt.")
-            groups.setdefault(int(self._key_packets[started[-1]]), []).append(position)
-        pictures: dict[int, np.ndarray] = {}
-        for start, wanted in groups.items():
-            pictures |= self._decode_group(start, wanted)
-        return pictures
+            wanted.setdefault(int(self._key_packets[started[-1]]), []).append(position)
+        for start, group in wanted.items():
+            last = max(int(self._order[position]) for position in group)
+            yield {int(self._pts[position]): position for position in group}, self._packets[start : last + 1]
 
-    def _decode_group(self, start: int, wanted: list[int]) -> dict[int, np.ndarray]:
-        """Everything a frame refers to lies between its key frame and itself in the order of decoding."""
-        position_of = {int(self._pts[position]): position for position in wanted}
-        last = max(int(self._order[position]) for position in wanted)
+
+def _bare(packet: av.Packet) -> av.Packet:
+    """The compressed data without the container that they came from, which would stay in memory."""
+    bare = av.Packet(bytes(packet))
+    bare.pts, bare.dts = packet.pts, packet.dts
+    return bare
+
+
+class VideoDecoder:
+    """Codecs and colour conversion, shared by all files of a kind: each costs megabytes. For one thread of one process;
+    may be used on both sides of a fork, since it has no threads of its own."""
+
+    def __init__(self) -> None:
+        self._codecs: Recent[av.VideoCodecContext] = Recent(MAX_CODECS)
+        self._convert = av.video.reformatter.VideoReformatter()
+
+    def decode(self, video: VideoFile, positions: Sequence[int]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
+        """The pictures at `positions` in order of display. Raises ConfigError for damaged data."""
+        codec = self._codecs.get((video.codec, video.extradata), lambda: _open_codec(video), lambda codec: 1)
         pictures: dict[int, np.ndarray] = {}
         try:
-            for packet in [*self._packets[start : last + 1], None]:
-                for frame in self._decoder.decode(packet):
-                    position = position_of.get(-1 if frame.pts is None else frame.pts)
-                    if position is not None:
-                        pictures[position] = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+            for position_of, packets in video.groups(positions):
+                for packet in (*packets, None):
+                    for frame in codec.decode(packet):
+                        position = position_of.get(-1 if frame.pts is None else frame.pts)
+                        if position is not None:
+                            pictures[position] = self._convert.reformat(frame, format="rgb24", threads=1).to_ndarray()
+                codec.flush_buffers()
         except av.FFmpegError as error:
-            raise ConfigError(f"The video {self.path} is corrupt near frame {wanted[0]}: {error}.") from error
-        finally:
-            self._decoder.flush_buffers()
-        if len(pictures) != len(position_of):
-            missing = sorted(set(wanted) - pictures.keys())
-            raise ConfigError(f"The video {self.path} is corrupt: frame {missing[0]} cannot be decoded.")
+            codec.flush_buffers()
+            raise ConfigError(f"The video {video.path} is corrupt: {error}.") from error
+        if missing := sorted(set(positions) - pictures.keys()):
+            raise ConfigError(f"The video {video.path} is corrupt: frame {missing[0]} cannot be decoded.")
         return pictures
+
+
+def _open_codec(video: VideoFile) -> av.VideoCodecContext:
+    codec = av.CodecContext.create(video.codec, "r")
+    assert isinstance(codec, av.VideoCodecContext)
+    codec.extradata = video.extradata
+    codec.thread_count = 1  # frame threads would delay every random read by their number
+    return codec
