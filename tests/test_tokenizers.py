@@ -704,20 +704,20 @@ class TestComparison:
     def test_impossible_requests_are_refused_before_any_fit(self):
         with pytest.raises(ConfigError, match="2 episodes"):
             compare(self.motions(episodes=1), ["bins"], horizon=8)
-        with pytest.raises(ConfigError, match="No tokenizer named 'bin'. Did you mean 'bins'"):
+        with pytest.raises(ConfigError, match=r"No tokenizer named 'bin'\. Did you mean 'bins'"):
             compare(self.motions(), ["bin"], horizon=8)
         with pytest.raises(ConfigError, match="bims"):
             compare(self.motions(), ["bins"], horizon=8, options={"bins": {"bims": 3}})
 
     def test_command_prints_a_table_and_writes_a_page(self, tmp_path, capsys):
         spec = ActionSpec(
-            names=("x", "y", "gripper", "unused"), units=("m", "m", "normalised", "m"), low=(-2.0,) * 4, high=(2.0,) * 4,
-            control="delta_position", rotation="none", gripper="positive_closes", frame="world", rate_hz=10.0,
+            names=("x", "y", "gripper", "unused"), units=("m", "m", "normalised", "m"),
+            low=(-2.0,) * 4, high=(2.0,) * 4, control="delta_position", rotation="none",
+            gripper="positive_closes", frame="world", rate_hz=10.0,
         )  # fmt: skip
         robot = RobotSpec(action=spec, cameras=(), proprioception=("nothing",))
-        with DatasetWriter(
-            tmp_path / "data", spec=robot, fps=10.0, camera_storage={}, robot_type="made", extra={}
-        ) as writer:
+        facts = {"fps": 10.0, "camera_storage": {}, "robot_type": "made", "extra": {}}
+        with DatasetWriter(tmp_path / "data", spec=robot, **facts) as writer:
             for index, actions in enumerate(self.motions().trajectories):
                 writer.add(still(actions), "move", source={"task": "made", "seed": index, "success": True})
         page = tmp_path / "page.html"

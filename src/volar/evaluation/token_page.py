@@ -126,7 +126,7 @@ def chart(
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(across)}</text>'
     )
     parts.append(f'<text transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">{escape(up)}</text>')
-    heights = _apart([y_axis.place(curve.y[-1]) for curve in curves.values()], 13)
+    heights = _apart([y_axis.place(curve.y[-1]) for curve in curves.values()], gap=13.0)
     for index, ((name, curve), label) in enumerate(zip(curves.items(), heights, strict=True)):
         colour = COLOURS[index % len(COLOURS)]
         places = [(x_axis.place(x), y_axis.place(y)) for x, y in zip(curve.x, curve.y, strict=True)]
@@ -171,7 +171,7 @@ def _axis(values: Sequence[float], start: float, end: float, log: bool) -> _Axis
     return _Axis(start, end, first - margin, last + margin, log, tuple(thin if len(ticks) > 9 else ticks))
 
 
-def _apart(places: Sequence[float], gap: float) -> list[float]:
+def _apart(places: Sequence[float], *, gap: float) -> list[float]:
     """The places moved up or down so that labels of height `gap` do not overlap."""
     order = sorted(range(len(places)), key=lambda index: places[index])
     moved = [0.0] * len(places)

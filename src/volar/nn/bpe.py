@@ -160,22 +160,22 @@ class _Transducer:
     spellings: _Ragged
 
     def encode_one(self, symbols: list[int]) -> list[int]:
-        """One sequence by plain lists, faster than numpy for few of them."""
-        rows, spellings, size = self._rows, self._spellings, len(self.final)
+        """One sequence in plain Python, which is faster than numpy for few of them."""
+        steps, spellings, size = self._steps, self._spellings, len(self.following)
         ids: list[int] = []
-        node = 0
+        base = 0
         for symbol in symbols:
-            node = rows[node][symbol]
-            if node >= size:
-                spoken, node = divmod(node, size)
-                ids += spellings[spoken]
-        return ids + spellings[self.final[node]]
+            base = steps[base + symbol]
+            if base >= size:
+                row, base = divmod(base, size)
+                ids += spellings[row]
+        return ids + spellings[self.final[base * len(self.final) // size]]
 
     @cached_property
-    def _rows(self) -> list[list[int]]:
-        """The next node, plus the number of nodes times the row spoken on the way."""
-        size = len(self.final)
-        return (self.following + self.output.astype(np.int64) * size).reshape(size, -1).tolist()
+    def _steps(self) -> memoryview:
+        """At each entry the first entry of the next node, plus the number of entries times the row spoken."""
+        size = len(self.following)
+        return memoryview(self.following.astype(np.int64) * (size // len(self.final)) + self.output * np.int64(size))
 
     @cached_property
     def _spellings(self) -> list[list[int]]:
