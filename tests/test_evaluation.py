@@ -242,6 +242,9 @@ def test_edges() -> None:
         mean_rate([20] * 5, [20] * 5),
         *(lambda ci: (ci.low, ci.high))(binomtest(100, 100).proportion_ci(0.95, "wilson")),
     )
+    for tasks in range(1, 12):
+        assert mean_rate([3] * tasks, [3] * tasks).estimate == 1.0
+        assert mean_rate([3] * tasks, [3] * tasks).high == 1.0
     same = paired_difference([Pairs(both=44, first_only=0, second_only=0, neither=0)])
     assert same.estimate == 0
     assert same.low == pytest.approx(-same.high)

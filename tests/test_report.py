@@ -25,7 +25,7 @@ from volar.evaluation.summary import summarise
 from volar.evaluation.tables import print_table, to_markdown
 from volar.evaluation.training import Curve
 from volar.evaluation.verdict import checks, verdict, warnings
-from volar.evaluation.wording import duration, fact_rows, number, percent, points
+from volar.evaluation.wording import duration, fact_rows, number, percent, points, sentence
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "results_schema.md"
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -87,6 +87,11 @@ def test_a_policy_that_never_succeeds_shows_nothing(tmp_path: Path) -> None:
     assert "too rarely to tell" in checks(found)[0].sentence
 
 
+def test_rarely_may_still_be_better_than_random(tmp_path: Path) -> None:
+    found = summarise(small_run(tmp_path, {"policy": "s" * 9 + "f" * 91, "random_actions": "f" * 100}))
+    assert [check.answer for check in checks(found)] == ["yes"]
+
+
 def test_verdicts_without_a_rate(tmp_path: Path) -> None:
     controls = summarise(small_run(tmp_path / "a", {"expert": "ss"}))
     assert verdict(controls) == "No policy took part in this run; there are only control arms."
@@ -105,10 +110,22 @@ def test_numbers_in_words() -> None:
     plain = {rate: percent(rate).replace("\N{NO-BREAK SPACE}", "") for rate in (0.0, 0.004, 0.005, 0.85, 0.996, 1.0)}
     assert plain == {0.0: "0%", 0.004: "<1%", 0.005: "1%", 0.85: "85%", 0.996: ">99%", 1.0: "100%"}
     assert [points(gap) for gap in (0.79, -0.03, 0.004)] == ["+79", "−3", "0"]
-    times = (0.0001, 0.0124, 0.9999, 4.06, 9.97, 59.6, 552, 7380)
+    times = (0.0, 0.00001, 0.0001, 0.0124, 0.9999, 4.06, 9.97, 59.6, 552, 7380)
     words = [duration(seconds).replace("\N{NO-BREAK SPACE}", " ") for seconds in times]
-    assert words == ["0.1 ms", "12 ms", "1.0 s", "4.1 s", "10 s", "1 min 00 s", "9 min 12 s", "2 h 03 min"]
+    assert words == [
+        "0 ms",
+        "<0.1 ms",
+        "0.1 ms",
+        "12 ms",
+        "1.0 s",
+        "4.1 s",
+        "10 s",
+        "1 min 00 s",
+        "9 min 12 s",
+        "2 h 03 min",
+    ]
     assert [number(value) for value in (6204423, 0.0482, 12345.6, 3.0)] == ["6,204,423", "0.0482", "12,346", "3"]
+    assert [sentence(text) for text in ("uniform actions", " Done! ", "")] == ["Uniform actions.", "Done!", ""]
     rows = fact_rows({"a": {"peak_bytes": 2**20}, "seeds": [4, 5, 6], "odd": [4, 6], "none": None, "on": True})
     assert [value.replace("\N{NO-BREAK SPACE}", " ") for _, value in rows] == [
         "1.0 MiB",
@@ -133,16 +150,17 @@ def test_ticks_enclose_and_are_few(low: float, high: float) -> None:
 def test_chart_geometry() -> None:
     chart = line_chart({"loss": Curve(steps=(10.0, 100.0), values=(1.0, 0.1))})
     assert chart is not None
-    assert chart.lines[0].points == "10.00,0.00 100.00,90.00"
+    assert chart.lines[0].points == ((10.0, 0.0), (100.0, 90.0))
+    assert chart.lines[0].dotted
     assert not chart.logarithmic
     chart = line_chart({"loss": Curve(steps=(10.0, 100.0), values=(10.0, 0.1))})
     assert chart is not None
     assert chart.logarithmic
-    assert chart.lines[0].points == "10.00,0.00 100.00,100.00"
+    assert chart.lines[0].points == ((10.0, 0.0), (100.0, 100.0))
     assert line_chart({}) is None
     flat = line_chart({"loss": Curve(steps=(0.0,), values=(0.0,))})
     assert flat is not None
-    assert "nan" not in flat.lines[0].points
+    assert np.isfinite(flat.lines[0].points).all()
 
 
 def test_terminal_and_markdown(folder: Path) -> None:

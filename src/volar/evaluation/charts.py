@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from volar.evaluation.training import Curve
 from volar.evaluation.wording import number
 
+DOTS = 30  # a curve of fewer points shows each of them
 LOGARITHMIC_FROM = 20  # largest over smallest value from which a logarithmic axis shows more
 
 
@@ -20,10 +21,12 @@ class Tick:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One curve. points: the SVG polyline's coordinates; last: its last value in words."""
+    """One curve. points: (from the left, from the top) in per cent; dotted: few enough to show each as a dot;
+    last: its last value in words."""
 
     name: str
-    points: str
+    points: tuple[tuple[float, float], ...]
+    dotted: bool
     last: str
 
 
@@ -53,14 +56,13 @@ def line_chart(curves: Mapping[str, Curve]) -> LineChart | None:
         low, high = scale(upward[0]), scale(upward[-1])
         return 100 * (high - scale(value)) / (high - low)
 
-    def points(curve: Curve) -> str:
+    def line(name: str, curve: Curve) -> Line:
         pairs = zip(curve.steps, curve.values, strict=True)
-        return " ".join(f"{100 * step / last_step:.2f},{height(value):.2f}" for step, value in pairs)
+        points = tuple((round(100 * step / last_step, 2), round(height(value), 2)) for step, value in pairs)
+        return Line(name=name, points=points, dotted=len(points) <= DOTS, last=f"{curve.values[-1]:.3g}")
 
     return LineChart(
-        lines=tuple(
-            Line(name=name, points=points(curve), last=f"{curve.values[-1]:.3g}") for name, curve in curves.items()
-        ),
+        lines=tuple(line(name, curve) for name, curve in curves.items()),
         across=tuple(Tick(place=100 * tick / last_step, text=number(tick)) for tick in sideways),
         up=tuple(Tick(place=height(tick), text=number(tick)) for tick in upward),
         logarithmic=logarithmic,

@@ -18,7 +18,7 @@ from volar.evaluation.summary import Film, Summary, summarise
 from volar.evaluation.tables import result_rows
 from volar.evaluation.training import share_of_phases
 from volar.evaluation.verdict import EXPLANATIONS, checks, difference_text, verdict, warnings
-from volar.evaluation.wording import duration, fact_rows, label, number, percent, percent_range, task_labels
+from volar.evaluation.wording import duration, fact_rows, label, number, percent, percent_range, sentence, task_labels
 
 FILMS = {True: 2, False: 1}  # of one task, arm and outcome, for the policy and for a control arm
 FILM_BYTES = 20 * 2**20  # of the page; what does not fit is left in the run's folder
@@ -71,7 +71,7 @@ def render(summary: Summary, folder: Path) -> str:
     )  # fmt: skip
     environment.filters.update(
         percent=percent, percent_range=percent_range, duration=duration, number=number, label=label,
-        facts=fact_rows, difference=difference_text,
+        facts=fact_rows, difference=difference_text, sentence=sentence,
     )  # fmt: skip
     films = _shown(summary, folder)
     style = (Path(__file__).parent / "report.css").read_text()

@@ -91,7 +91,7 @@ def score_interval(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
     z = float(norm.ppf(0.5 + confidence / 2))
-    estimate = float(weights @ (counts @ values / sizes))
+    estimate = round(float(weights @ (counts @ values / sizes)), 12)  # six sixths are one
     reach = weights[:, None] * values
 
     def moments(tilt: float) -> tuple[float, float]:
@@ -106,8 +106,8 @@ def score_interval(
 
     limits = []
     for sign, bound in ((-1.0, reach.min(1).sum()), (1.0, reach.max(1).sum())):
-        if np.isclose(estimate, bound, rtol=0, atol=1e-12):
-            limits.append(float(bound))
+        if estimate == round(float(bound), 12):
+            limits.append(estimate)
             continue
         near, far = 0.0, sign
         while excess(far) < 0:

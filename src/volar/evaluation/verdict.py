@@ -16,7 +16,7 @@ QUESTIONS = {
 }
 
 EXPLANATIONS = {
-    "policy": "The policy under test.",
+    "policy": "",
     "shuffled_instruction": "The same policy, told the instruction of another task and scored on this one. "
     "What still succeeds here needs no language.",
     "blank_images": "The same policy with every image blanked out. What still succeeds here needs no vision.",
@@ -77,14 +77,14 @@ def _check(policy: ArmResult, control: ArmResult, difference: Difference, names:
         f"{percent(policy.overall.estimate)}: {points(-gap.estimate)} points "
         f"(95\N{NO-BREAK SPACE}% interval of the difference {points(-gap.high)} to {points(-gap.low)})."
     )
-    if policy.overall.estimate < TOO_RARE:
-        return Check(
-            question=question, answer="undecided", sentence=f"{facts} The policy itself succeeds too rarely to tell."
-        )
     if gap.low > 0:
         unsure = [names[task] for task, interval in difference.tasks.items() if interval and interval.low <= 0]
         rest = f" Taken alone, {listed(unsure)} would not show it." if unsure else ""
         return Check(question=question, answer="yes", sentence=facts + rest)
+    if policy.overall.estimate < TOO_RARE:
+        return Check(
+            question=question, answer="undecided", sentence=f"{facts} The policy itself succeeds too rarely to tell."
+        )
     if gap.high < NEGLIGIBLE:
         return Check(question=question, answer="no", sentence=facts)
     return Check(question=question, answer="undecided", sentence=f"{facts} More episodes are needed to tell.")

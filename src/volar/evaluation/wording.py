@@ -38,8 +38,10 @@ def points_range(interval: Interval) -> str:
 
 def duration(seconds: int | float) -> str:
     """'12 ms', '4.1 s', '9 min 12 s', '2 h 03 min'"""
+    if 0 < seconds < 0.00005:
+        return f"<0.1{SPACE}ms"
     if seconds < 0.9995:
-        digits = 1 if seconds < 0.00995 else 0
+        digits = 1 if 0 < seconds < 0.00995 else 0
         return f"{1000 * seconds:.{digits}f}{SPACE}ms"
     if seconds < 9.95:
         return f"{seconds:.1f}{SPACE}s"
@@ -61,6 +63,12 @@ def number(value: int | float) -> str:
 def label(name: str) -> str:
     """An identifier as words: 'shuffled_instruction' -> 'shuffled instruction'."""
     return name.replace("_", " ")
+
+
+def sentence(text: str) -> str:
+    """A phrase with a capital letter and a full stop, whatever it came with."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) or not text else ".")
 
 
 def task_labels(tasks: Sequence[str]) -> dict[str, str]:
