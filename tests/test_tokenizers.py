@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -733,6 +734,13 @@ class TestComparison:
         assert main([*words, "--json"]) == 0
         data = json.loads(capsys.readouterr().out)
         assert [row["name"] for row in data["rows"]] == ["bins", "beast"]
+
+
+def test_the_guide_s_example_runs():
+    guide = (Path(__file__).parent.parent / "docs" / "tokenizers.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", guide, flags=re.S)
+    exec(compile(code, "tokenizers.md", "exec"), {})
+    assert all(f"`{name}`" in guide for name in TABLE)
 
 
 def still(actions: np.ndarray) -> Trajectory:
