@@ -15,6 +15,7 @@ from volar.envs import TABLE, instructions, make_env, make_expert, tasks
 from volar.envs.controls import BlankImages, RandomActor
 from volar.envs.metaworld import CAMERAS, MetaWorld
 from volar.envs.rollout import run_episode
+from volar.envs.state_bytes import label_of, pack, unpack
 
 ONE_TASK_EACH = ["toy/reach-blue", "metaworld/faucet-open", "metaworld/window-close-shared"]
 SMALL = {"toy": {"top": 32}, "metaworld": {"corner4": 48, "gripperPOV": 32}}
@@ -91,17 +92,29 @@ def test_a_restored_run_replays_bit_identically(task):
     env.reset(4)
     before, after = np.split(random_actions(env, 110), [10])
     course(env, before)
-    state = env.save()
+    state, seen = env.save(), env.observe().digest()
     first = course(env, after)
-    env.restore(state)
-    assert course(env, after) == first
-    env.reset(5)
-    env.restore(state)
-    assert course(env, after) == first, "after another episode"
-    fresh = small(task)
-    fresh.restore(state)
-    assert course(fresh, after) == first, "in another environment object"
-    env.close(), fresh.close()
+    fresh, other = small(task), small(task)
+    other.reset(5)
+    for world in (env, fresh, other):
+        world.restore(state)
+        assert world.observe().digest() == seen and world.save() == state
+        assert course(world, after) == first
+        world.close()
+
+
+def test_a_state_is_packed_exactly():
+    values = {
+        "vector": np.array([np.nan, -0.0, 1e-310]), "scalar": np.float32(0.1), "rows": np.arange(6).reshape(2, 3),
+        "flag": True, "count": sys.maxsize, "ratio": 1 / 3, "nothing": None, "empty": np.zeros((0, 3)),
+    }  # fmt: skip
+    restored = unpack(pack("whose", values))
+    assert label_of(pack("whose", values)) == "whose" and restored.keys() == values.keys()
+    for name, value in values.items():
+        assert type(restored[name]) is type(value), name
+        assert value is None or np.asarray(restored[name]).tobytes() == np.asarray(value).tobytes()
+        assert np.shape(restored[name]) == np.shape(value)
+    restored["vector"][0] = 1.0
 
 
 @pytest.mark.parametrize("task", ONE_TASK_EACH)

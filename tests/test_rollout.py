@@ -288,13 +288,15 @@ def test_what_cannot_be_built_stops_the_run_before_any_episode(workers):
         run(jobs_of("random", range(3)), workers=workers, actor=broken)
     with pytest.raises(ConfigError, match="no such thing as random"):
         run(jobs_of("random", range(3)), workers=workers, actor=misconfigured)
-    with pytest.raises(ConfigError, match="max_steps must be at least 1"):
-        run([replace(job, max_steps=0) for job in jobs_of("random", [0])], workers=workers)
 
 
 def test_a_request_that_cannot_work_is_refused_at_once():
     with pytest.raises(ConfigError, match="workers must be 0"):
         rollout([], make_env=make_env, make_actor=make_actor, workers=-1)
+    for wrong in ({"max_steps": 0}, {"seed": -1}, {"noise": -0.1}, {"noise": np.nan}):
+        jobs = [replace(job, **wrong) for job in jobs_of("random", [0])]
+        with pytest.raises(ConfigError, match="A job needs"):
+            rollout(jobs, make_env=make_env, make_actor=make_actor, workers=0)
     with pytest.raises(ConfigError, match=r"module-level functions or functools\.partial"):
         run(jobs_of("random", [0]), workers=1, actor=lambda arm: make_actor(arm))
     assert run([], workers=2) == []
@@ -389,11 +391,11 @@ def alive(process):
 
 
 def wait_until(condition):
-    for _ in range(1200):
+    for _ in range(3600):
         if condition():
             return
         time.sleep(0.05)
-    raise AssertionError("waited a minute in vain")
+    raise AssertionError("waited three minutes in vain")
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
@@ -412,7 +414,7 @@ def test_no_worker_outlives_the_run(tmp_path, end):
         os.killpg(main.pid, end)  # Ctrl-C in a terminal reaches the whole group
     else:
         main.send_signal(end)
-    _, complaints = main.communicate(timeout=60)
+    _, complaints = main.communicate(timeout=180)
     wait_until(lambda: not any(alive(worker) for worker in workers))
     assert complaints.count("Traceback") == (1 if end is signal.SIGINT else 0), complaints
     assert complaints.count("KeyboardInterrupt") == (1 if end is signal.SIGINT else 0), complaints

@@ -1,6 +1,7 @@
 """Worlds to act in. Torch-free; each simulator is imported inside its own file only.
 
-A task is written `environment/task`, for example `metaworld/faucet-open`.
+A task is written `environment/task`, for example `metaworld/faucet-open`. Every member has static methods `tasks()`,
+`instructions(task)` and `expert()` beside the Env contract, and its constructor is `(task, *, cameras)`.
 """
 
 from collections.abc import Mapping

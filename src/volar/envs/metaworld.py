@@ -9,7 +9,6 @@ The 39 numbers of Meta-World's own observation hold object and goal positions; o
 import atexit
 import hashlib
 import os
-import pickle
 import sys
 import warnings
 import weakref
@@ -35,6 +34,7 @@ from volar.core.robot import (
     Step,
 )
 from volar.envs.shared_scenes import SCENES, SUFFIX, SharedScene, scene_of
+from volar.envs.state_bytes import label_of, pack, unpack
 
 if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own default wants a display
@@ -88,7 +88,8 @@ ACTION = ActionSpec(
 # Metres of the hand in the world; opening of the fingers in units of 0.1 m, 0 closed to 1 open.
 PROPRIOCEPTION = ("hand_x", "hand_y", "hand_z", "gripper_opening")
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
-PLAIN = (np.ndarray, np.generic, int, float, str, type(None), np.random.Generator)
+SAVED = (":physics", ":body_pos", ":site_pos", ":observation")  # beside the task's own variables, hence the colons
+PLAIN = (np.ndarray, np.generic, int, float, type(None))
 
 warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", module=r"metaworld\.policies")
 
@@ -172,26 +173,25 @@ class MetaWorld(RestorableEnv):
         return Step(success=bool(info["success"]), reward=float(reward), terminated=False)
 
     def save(self) -> bytes:
-        """Physics, what `reset` changed in the model, and the task's own variables. Restore only bytes you trust."""
+        """Physics, what `reset` changed in the model, and the task's own variables."""
         env = self._env
         mujoco.mj_getState(env.model, env.data, self._physics, PHYSICS)
         own = {name: value for name, value in vars(env).items() if isinstance(value, PLAIN) and not _borrowed(value)}
-        model = (env.model.body_pos.copy(), env.model.site_pos.copy())
-        return pickle.dumps((self.task, self._physics, model, own, self._state))
+        shared = (self._physics, env.model.body_pos, env.model.site_pos, self._state)
+        return pack(self.task, {**dict(zip(SAVED, shared, strict=True)), **own})
 
     def restore(self, state: bytes) -> None:
-        task, physics, model, own, seen = pickle.loads(state)
+        task = label_of(state)
         if task != self.task:
             raise ConfigError(f"This state was saved in the task {task!r}, it cannot be restored in {self.task!r}.")
-        env = self._env
-        if env._last_stable_obs is None and env._last_rand_vec is None:
+        env, values = self._env, unpack(state)
+        if env._last_rand_vec is None:
             self.reset(0)  # lets the task create variables that point into the simulator's memory
-        env.model.body_pos[:], env.model.site_pos[:] = model
+        physics, env.model.body_pos[:], env.model.site_pos[:], self._state = (values.pop(name) for name in SAVED)
         mujoco.mj_setState(env.model, env.data, physics, PHYSICS)
         mujoco.mj_forward(env.model, env.data)  # positions and contacts, which pictures and rewards read
         mujoco.mj_setState(env.model, env.data, physics, PHYSICS)  # the solver's warm start, which that touched
-        vars(env).update(own)
-        self._state = seen
+        vars(env).update(values)
 
     def digest(self) -> str:
         env = self._env

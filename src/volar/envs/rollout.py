@@ -3,6 +3,7 @@
 It knows no simulator, no policy and no file format.
 """
 
+import math
 import traceback
 import zlib
 from collections import OrderedDict
@@ -139,8 +140,6 @@ class Runner(Run):
         self._actors: dict[str, Actor] = {}
 
     def __call__(self, job: Job) -> Episode:
-        if job.max_steps < 1:
-            raise ConfigError(f"max_steps must be at least 1, got {job.max_steps}.")
         env, actor = self._env(job.task), self._actor(job.arm)
         try:
             episode = run_episode(env, actor, job)
@@ -187,7 +186,7 @@ def _preparing(what: str) -> Iterator[None]:
 def rollout(
     jobs: Sequence[Job], *, make_env: Callable[[str], Env], make_actor: Callable[[str], Actor],
     workers: int, progress: bool = False, ordered: bool = False,
-) -> Iterator[Episode]:  # fmt: skip
+) -> Generator[Episode, None, None]:  # fmt: skip
     """Run every job and yield its Episode as soon as it is finished; with `ordered`, in the order of the jobs.
 
     workers: processes that run episodes; 0 runs them here. What comes out does not depend on it, bit for bit, apart
@@ -200,6 +199,9 @@ def rollout(
     """
     if workers < 0:
         raise ConfigError(f"workers must be 0 (this process) or more, got {workers}.")
+    for job in jobs:
+        if job.max_steps < 1 or job.seed < 0 or not 0 <= job.noise < math.inf:
+            raise ConfigError(f"A job needs max_steps of at least 1, a seed and a noise of at least 0; got {job}.")
     return _rollout(list(jobs), Runner(make_env, make_actor), workers, progress, ordered)
 
 

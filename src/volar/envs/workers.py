@@ -4,7 +4,6 @@ A process pool of the standard library gives up as a whole when one member dies.
 """
 
 import os
-import pickle
 import signal
 import threading
 import traceback
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from pickle import PicklingError
 
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.robot import Episode, Job, Outcome
@@ -47,13 +48,13 @@ class WorkerPool:
 
     def __init__(self, run: Run, size: int) -> None:
         try:
-            self._payload = pickle.dumps(run)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            ForkingPickler.dumps(run)
+        except (PicklingError, AttributeError, TypeError) as error:
             raise ConfigError(
                 f"With workers, make_env and make_actor must be module-level functions or functools.partial of such "
                 f"({error}). Use workers=0 to run in this process."
             ) from error
-        self._size = size
+        self._run, self._size = run, size
         self._workers: list[_Worker] = []
         self._deaths = 0
 
@@ -72,7 +73,7 @@ class WorkerPool:
                         due += 1
                         yield finished.pop(index)
             for worker in self._workers:
-                worker.pipe.send(None)
+                self._send(worker, None)
             for worker in self._workers:
                 worker.process.join(timeout=5)
         finally:
@@ -80,11 +81,8 @@ class WorkerPool:
 
     def _hand_out(self, jobs: Sequence[Job], waiting: deque[int], *, limit: int) -> None:
         for worker in self._workers:
-            if worker.started and worker.index is None and waiting and waiting[0] < limit:
-                try:
-                    worker.pipe.send(jobs[waiting[0]])
-                except BrokenPipeError:
-                    continue  # it died while idle; `_collect` finds out, and the job goes to another
+            idle = worker.started and worker.index is None
+            if idle and waiting and waiting[0] < limit and self._send(worker, jobs[waiting[0]]):
                 worker.index = waiting.popleft()
 
     def _collect(self, jobs: Sequence[Job]) -> dict[int, Episode]:
@@ -125,11 +123,21 @@ class WorkerPool:
 
     def _start(self) -> _Worker:
         ours, theirs = get_context("spawn").Pipe()
-        process = get_context("spawn").Process(target=_serve, args=(theirs, self._payload), daemon=True)
+        process = get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
         with _environment_of_workers():
             process.start()
         theirs.close()
-        return _Worker(process, ours)
+        worker = _Worker(process, ours)
+        self._send(worker, self._run)
+        return worker
+
+    def _send(self, worker: _Worker, what: Run | Job | None) -> bool:
+        """False when it died meanwhile: `_collect` finds out."""
+        try:
+            worker.pipe.send(what)
+        except BrokenPipeError:
+            return False
+        return True
 
     def _stop(self) -> None:
         for worker in self._workers:
@@ -158,10 +166,10 @@ def _environment_of_workers() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = threads
 
 
-def _serve(pipe: connection.Connection, payload: bytes) -> None:
+def _serve(pipe: connection.Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        run: Run = pickle.loads(payload)
+        run: Run = pipe.recv()
         pipe.send(READY)
         while (job := pipe.recv()) is not None:
             pipe.send(run(job))
