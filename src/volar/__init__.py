@@ -4,6 +4,12 @@ Importing this package loads neither torch nor a simulator; the names below are 
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from volar.data.lerobot import open_dataset
+    from volar.envs import make_env
+    from volar.policies.actor import load_policy
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_policy", "make_env", "open_dataset"]
@@ -15,7 +21,7 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'volar' has no attribute {name!r}")
     module, attribute = _LAZY[name].split(":")

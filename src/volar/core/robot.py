@@ -96,7 +96,9 @@ class RobotSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RobotSpec":
-        action = {key: tuple(value) if isinstance(value, list) else value for key, value in data["action"].items()}
+        action: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data["action"].items()
+        }
         return cls(
             action=ActionSpec(**action),
             cameras=tuple(Camera(**camera) for camera in data["cameras"]),

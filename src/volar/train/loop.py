@@ -206,10 +206,11 @@ class Loop:
         return step
 
     def run(self) -> Path:
+        windows: Any = self.data.train  # map-style, but free of torch
         loader = DataLoader(
-            self.data.train, num_workers=self.config.workers, collate_fn=_as_it_is,
+            windows, num_workers=self.config.workers, collate_fn=_as_it_is,
             batch_sampler=Shuffled(
-                len(self.data.train), batch=self.config.batch, seed=self.config.seed, start=self.step,
+                len(windows), batch=self.config.batch, seed=self.config.seed, start=self.step,
                 rank=self.accelerator.process_index, world=self.accelerator.num_processes,
             ),
         )  # fmt: skip
@@ -264,14 +265,14 @@ class Loop:
             )
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(list(self.trainable.values()), self.config.clip)
-        if not torch.isfinite(torch.as_tensor(norm)):
+        norm = torch.as_tensor(self.accelerator.clip_grad_norm_(list(self.trainable.values()), self.config.clip))
+        if not torch.isfinite(norm):
             raise RobotFault(
                 f"Non-finite gradient at step {self.step}, in a batch of episodes {sorted(set(raw.episode.tolist()))}."
             )
         self.optimizer.step()
         self.average.update(self.step)
-        return {"loss": loss.item(), "learning_rate": float(rate), "gradient_norm": float(norm)}
+        return {"loss": loss.item(), "learning_rate": float(rate), "gradient_norm": norm.item()}
 
     def _log(self, facts: dict[str, float]) -> None:
         if self.accelerator.is_main_process and facts:
@@ -301,5 +302,6 @@ class Loop:
         }
 
 
-def _as_it_is(batch: WindowBatch) -> WindowBatch:
+def _as_it_is(batch: Any) -> Any:
+    """`Windows.__getitems__` has put the batch together already."""
     return batch
