@@ -68,7 +68,8 @@ def _run(words: list[str]) -> Output:
         return Output({"commands": COMMANDS}, help_text())
     if words[0] not in COMMANDS:
         raise unknown_name("command", words[0], COMMANDS)
-    return import_module(f"volar.cli.{words[0]}").main(words[1:])
+    module = "members" if words[0] == "list" else words[0]  # a submodule `list` would hide the builtin in here
+    return import_module(f"volar.cli.{module}").main(words[1:])
 
 
 def _fail(error: BaseException, code: int, *, as_json: bool, debug: bool) -> int:

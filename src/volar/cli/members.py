@@ -1,5 +1,7 @@
 """`volar list FAMILY`: which names a family knows."""
 
+import itertools
+
 import tyro
 
 from volar.backbones import TABLE as BACKBONES
@@ -26,7 +28,7 @@ def list_family(family: tyro.conf.Positional[str] = "families") -> Output:
     if family == "families":
         return Output({"families": [*FAMILIES, "tasks"]})
     if family == "tasks":
-        names = [f"{name}/{task}" for name in ENVIRONMENTS for task in ENVIRONMENTS.load(name).tasks()]
+        names = [f"{name}/{task}" for name in ENVIRONMENTS for task in _tasks(ENVIRONMENTS.load(name))]
         return Output({"family": family, "members": names}, "\n".join(names))
     if family not in FAMILIES:
         raise unknown_name("family", family, [*FAMILIES, "tasks"])
@@ -35,6 +37,11 @@ def list_family(family: tyro.conf.Positional[str] = "families") -> Output:
     return Output(
         {"family": family, "members": members}, "\n".join(f"{m['name']:<20}{m['implementation']}" for m in members)
     )
+
+
+def _tasks(environment: type) -> list[str]:
+    """Every task once, those of shared scenes after the others."""
+    return list(dict.fromkeys([*environment.tasks(), *itertools.chain(*environment.shared_scenes())]))
 
 
 def main(arguments: list[str]) -> Output:
