@@ -62,10 +62,9 @@ class DecodedFrames:
 
 
 def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-    """A file of zeros (sparse on disk) that is created if it is absent or of another size."""
+    """A file of zeros (sparse on disk), created if absent; never shortened, as another process may have mapped it."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     with path.open("ab") as file:
-        if file.tell() != size:
-            file.truncate(0)
+        if file.tell() < size:
             file.truncate(size)
     return np.memmap(path, dtype, "r+", shape=shape)

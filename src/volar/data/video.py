@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import av
+import av.video.reformatter
 import numpy as np
 from jaxtyping import Float64, UInt8
 
@@ -89,7 +90,7 @@ class VideoFile:
             raise ConfigError(f"The video {path} is not what was recorded (checksum differs); copy it again.")
         self.num_bytes = len(content)
         try:
-            with av.open(io.BytesIO(content)) as container:
+            with av.open(io.BytesIO(content), "r") as container:
                 stream = container.streams.video[0]
                 context, base = stream.codec_context, stream.time_base
                 demuxed = [packet for packet in container.demux(stream) if packet.size and packet.pts is not None]

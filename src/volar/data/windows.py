@@ -5,6 +5,7 @@ Pictures are read for the observed moment only, never for the rows of the action
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
@@ -37,6 +38,23 @@ def selected_frames(dataset: LeRobotDataset, stride: int) -> Int64[np.ndarray, "
     if stride < 1:
         raise ConfigError(f"stride must be at least 1, got {stride}.")
     return np.concatenate([np.arange(episode.start, episode.stop, stride) for episode in dataset.episodes])
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """Where a memory-mapped array lies."""
+
+    path: str
+    dtype: np.dtype
+    offset: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: np.memmap) -> "_Mapped":
+        return cls(str(array.filename), array.dtype, array.offset, array.shape)
+
+    def open(self) -> np.memmap:
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
 
 
 class Windows:
@@ -83,6 +101,15 @@ class Windows:
         self._actions = np.ascontiguousarray(dataset.arrays[layout.ACTION], dtype=np.float32)
         state = dataset.arrays.get(layout.STATE, np.empty((dataset.num_frames, 0)))
         self._proprioception = np.ascontiguousarray(state, dtype=np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Stored features travel to a worker as the place of their file, not as gigabytes."""
+        features = {name: _Mapped.of(v) if isinstance(v, np.memmap) else v for name, v in self.features.items()}
+        return self.__dict__ | {"features": features}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.features = {name: v.open() if isinstance(v, _Mapped) else v for name, v in self.features.items()}
 
     def __len__(self) -> int:
         return len(self.rows)
