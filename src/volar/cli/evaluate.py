@@ -18,12 +18,6 @@ from volar.evaluation.episodes import evaluate, paired_jobs
 from volar.evaluation.run import Arm, RunInfo
 
 Control = Literal["shuffled_instruction", "blank_images", "random_actions", "expert"]
-CONTROLS: dict[Control, str] = {
-    "shuffled_instruction": "the same policy, told to do another task; of the same scene where there is one",
-    "blank_images": "the same policy, shown black pictures",
-    "random_actions": "uniform random actions",
-    "expert": "the scripted expert that made the demonstrations; it reads the simulator's state",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +148,9 @@ def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
         raise ConfigError(f"One evaluation runs in one environment, got {sorted(environments) or 'no task'}.")
     looks = first_looks(command, robots[0])
     arms = {name: Arm(role="policy", description=_describe(config)) for name, config in configs.items()}
-    arms |= {control: Arm(role=control, description=CONTROLS[control]) for control in command.controls}
+    told = "The other task is the one of the same scene where there is one."
+    for control in command.controls:
+        arms[control] = Arm(role=control, description=told if control == "shuffled_instruction" else "")
     settings = {
         "max_steps": command.max_steps,
         "executed_per_chunk": command.execute,

@@ -18,7 +18,7 @@ TEMPORARY = ".tmp"
 def write_files(files: Mapping[Path, bytes]) -> None:
     """Write every file beside its place, flush all to the disk, then move them into place in the order given.
 
-    Whoever sees the last file sees all before it. On an error nothing half-written is left under a final name, and a
+    Whoever sees the last file sees all before it, after a power cut too. On an error nothing half-written is left under a final name, and a
     full disk is an OSError (ENOSPC) that says what to do.
     """
     temporaries = {path: path.with_name(path.name + TEMPORARY) for path in files}
@@ -29,9 +29,14 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+        last = next(reversed(temporaries), None)
         for path, temporary in temporaries.items():
+            if path == last:  # the others are on the disk, names included, before the one that declares them
+                for folder in {earlier.parent for earlier in temporaries if earlier != last}:
+                    _flush_folder(folder)
             os.replace(temporary, path)
-            _flush_folder(path.parent)
+        if last is not None:
+            _flush_folder(last.parent)
     except OSError as error:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)

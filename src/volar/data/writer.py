@@ -117,11 +117,12 @@ class DatasetWriter:
             "total_tasks": len(tasks),
             "splits": {"train": f"0:{episode + 1}"},
         }
-        files[self.root / layout.DATA.format(**place)] = _data_file(self._info["features"], numbers, pictures)
         files[self.root / layout.EPISODES.format(**place)] = _parquet(pa.Table.from_pylist([row]))
         if tasks is not self._tasks:
             files[self.root / layout.TASKS] = _tasks_file(tasks)
-        files[self.root / layout.INFO] = _json(info)  # last: this is what makes the episode exist
+        # Rows without an episode would confuse lerobot, so they come late; info.json makes the episode exist.
+        files[self.root / layout.DATA.format(**place)] = _data_file(self._info["features"], numbers, pictures)
+        files[self.root / layout.INFO] = _json(info)
         write_files(files)
         self._info, self._tasks = info, tasks
         self._remember(numbers, pixels, source)

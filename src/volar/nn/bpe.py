@@ -175,7 +175,8 @@ class _Transducer:
     def _steps(self) -> memoryview:
         """At each entry the first entry of the next node, plus the number of entries times the row spoken."""
         size = len(self.following)
-        return memoryview(self.following.astype(np.int64) * (size // len(self.final)) + self.output * np.int64(size))
+        steps = self.following.astype(np.int64) * (size // len(self.final)) + self.output * np.int64(size)
+        return steps.data
 
     @cached_property
     def _spellings(self) -> list[list[int]]:
@@ -196,7 +197,8 @@ class _Transducer:
             return rows[spelling]
 
         # When node v cannot go on, the pieces spoken[v] are certain and what is left of its string is node failure[v].
-        failure, spoken, final = [0] * size, [()] * size, [0] * size
+        failure, final = [0] * size, [0] * size
+        spoken: list[Piece] = [()] * size
         for node, children in enumerate(trie.children):
             if node:
                 back = failure[node]

@@ -87,7 +87,8 @@ class LearnedTokenizer(Tokenizer):
         with torch.random.fork_rng(devices=[]):  # modules draw their first weights from the global generator
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
             model = self.build()
-        _train(model, unit, self.training, generator)
+        with torch.enable_grad():
+            _train(model, unit, self.training, generator)
         median = bounds.unit(chunks.median(dim=0).values[None]).values
         with torch.no_grad():
             fill = model.codes(median)[0] + self.base
@@ -130,15 +131,21 @@ def mlp(*widths: int) -> nn.Sequential:
 
 
 def _train(model: CodeModel, unit: Float[Tensor, "n h a"], training: Training, generator: torch.Generator) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps)
-    with torch.enable_grad():
+    def batch() -> Tensor:
+        return unit[torch.randint(len(unit), (training.batch,), generator=generator)]
+
+    parameters = list(model.parameters())
+    if not parameters:  # nothing but codebooks, which `loss` moves
         for _ in range(training.steps):
-            batch = unit[torch.randint(len(unit), (training.batch,), generator=generator)]
-            optimizer.zero_grad()
-            model.loss(batch, generator).backward()
-            optimizer.step()
-            schedule.step()
+            model.loss(batch(), generator)
+        return
+    optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps)
+    for _ in range(training.steps):
+        optimizer.zero_grad()
+        model.loss(batch(), generator).backward()
+        optimizer.step()
+        schedule.step()
     model.eval().requires_grad_(False)
 
 

@@ -96,27 +96,30 @@ class FiniteScalar(nn.Module):
     """Finite scalar quantisation (arXiv 2309.15505): squash each number, round it to one of its levels. No codebook,
     so none that could collapse."""
 
+    half_range: Tensor  # [l] of the squashed range
+    offset: Tensor  # [l] half a level where their number is even
+    shift: Tensor  # [l] makes 0 fall onto the middle level
+    level: Tensor  # [l]
+    radix: Tensor  # [l]
+
     def __init__(self, levels: tuple[int, ...]) -> None:
         super().__init__()
-        self.levels = levels
         half = [(level - 1) * 1.001 / 2 for level in levels]
         offset = [0.5 if level % 2 == 0 else 0.0 for level in levels]
         shift = [math.atanh(o / h) for o, h in zip(offset, half, strict=True)]
-        for name, value in {"half": half, "offset": offset, "shift": shift}.items():
-            self.register_buffer(f"_{name}", torch.tensor(value), persistent=False)
-        self.register_buffer("_level", torch.tensor(levels), persistent=False)
-        radix = torch.tensor([1, *levels[:-1]]).cumprod(dim=0)
-        self.register_buffer("_radix", radix, persistent=False)
+        for name, value in {"half_range": half, "offset": offset, "shift": shift, "level": levels}.items():
+            self.register_buffer(name, torch.tensor(value), persistent=False)
+        self.register_buffer("radix", torch.tensor([1, *levels[:-1]]).cumprod(dim=0), persistent=False)
 
     def forward(self, numbers: Float[Tensor, "*n l"]) -> Rounded:
-        squashed = torch.tanh(numbers + self._shift) * self._half - self._offset
+        squashed = torch.tanh(numbers + self.shift) * self.half_range - self.offset
         rounded = squashed + (squashed.round() - squashed).detach()
-        reach = self._level // 2
+        reach = self.level // 2
         digits = rounded.detach().round().long() + reach
-        return Rounded(values=rounded / reach, ids=(digits * self._radix).sum(dim=-1))
+        return Rounded(values=rounded / reach, ids=(digits * self.radix).sum(dim=-1))
 
     def values(self, ids: Int[Tensor, "*n"]) -> Float[Tensor, "*n l"]:
         """What the ids stand for."""
-        digits = rearrange(ids, "... -> ... 1") // self._radix % self._level
-        reach = self._level // 2
+        digits = rearrange(ids, "... -> ... 1") // self.radix % self.level
+        reach = self.level // 2
         return (digits - reach) / reach

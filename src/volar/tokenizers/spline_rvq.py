@@ -93,15 +93,15 @@ class _Model(CodeModel):
         self.books = nn.ModuleList(
             Codebooks(books=config.books, codes=config.codes, width=config.points * len(part)) for part in parts
         )
-        self.anchor = nn.Parameter(torch.zeros(()))  # the codes move by averaging; the optimiser needs something
 
     def loss(self, unit: Float[Tensor, "n h a"], generator: torch.Generator) -> Float[Tensor, ""]:
-        for books, vectors in zip(self.books, self._vectors(unit), strict=True):
+        """Nothing to descend: the codes move by averaging."""
+        for books, vectors in zip(self._codebooks, self._vectors(unit), strict=True):
             books.learn(vectors, generator)
-        return self.anchor.square()
+        return torch.zeros(())
 
     def codes(self, unit: Float[Tensor, "n h a"]) -> Int[Tensor, "n s"]:
-        pairs = zip(self.books, self._vectors(unit), strict=True)
+        pairs = zip(self._codebooks, self._vectors(unit), strict=True)
         ids = [rearrange(books.quantise(vectors).ids, "(n w) k -> n k w", w=self.windows) for books, vectors in pairs]
         return rearrange(ids, "g n k w -> n (k w g)")
 
@@ -112,11 +112,15 @@ class _Model(CodeModel):
         certain[:, :, 0] = True  # without its first code a window is that of the median chunk
         points = [
             rearrange(books.values(part, sure), "(n w) (c a) -> n (w c) a", w=self.windows, c=self.points)
-            for books, part, sure in zip(self.books, ids, certain, strict=True)
+            for books, part, sure in zip(self._codebooks, ids, certain, strict=True)
         ]
         joined = torch.cat(points, dim=-1)[:, : self.num_basis]
         smooth, steps = (torch.einsum("hk,nka->nha", basis, joined) for basis in self.basis)
         return torch.where(self.switches, steps, smooth)[..., self.order.argsort()]
+
+    @property
+    def _codebooks(self) -> list[Codebooks]:
+        return [books for books in self.books if isinstance(books, Codebooks)]
 
     def _vectors(self, unit: Float[Tensor, "n h a"]) -> list[Tensor]:
         """Per part the control points of each window of each chunk, [n*windows points*dimensions]."""
