@@ -18,8 +18,8 @@ TEMPORARY = ".tmp"
 def write_files(files: Mapping[Path, bytes]) -> None:
     """Write every file beside its place, flush all to the disk, then move them into place in the order given.
 
-    Whoever sees the last file sees all before it, after a power cut too. On an error nothing half-written is left under a final name, and a
-    full disk is an OSError (ENOSPC) that says what to do.
+    Whoever sees the last file sees all before it, after a power cut too. On an error nothing half-written is left
+    under a final name, and a full disk is an OSError (ENOSPC) that says what to do.
     """
     temporaries = {path: path.with_name(path.name + TEMPORARY) for path in files}
     try:
