@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ class Demo:
     """folder of the demo"""
     demonstrations: int = 25
     """per task"""
-    steps: int = 1500
+    steps: int = 2500
     """of training"""
     episodes: int = 20
     """per task and arm"""
@@ -71,9 +71,12 @@ def phase(path: Path, name: str) -> Iterator[None]:
         write_files({path: json.dumps(phases, indent=1).encode()})
 
 
-def run_demo(command: Demo, train: Callable[..., Path]) -> Path:
+def run_demo(command: Demo) -> Path:
     """Returns the report's path."""
-    out, phases = command.out, command.out / "evaluation" / "phases.json"
+    from volar.evaluation.report import write_report
+    from volar.train.loop import train
+
+    out = command.out
     with phase(out / "phases.json", "collect"):
         collect(Collect(tasks=TASKS, out=out / "data", episodes=command.demonstrations, workers=command.workers))
     with phase(out / "phases.json", "train"):
@@ -87,10 +90,7 @@ def run_demo(command: Demo, train: Callable[..., Path]) -> Path:
         )  # fmt: skip
     for name in ("metrics.jsonl", "compute.json"):
         shutil.copyfile(out / "train" / name, out / "evaluation" / name)
-    shutil.copyfile(out / "phases.json", phases)
-
-    from volar.evaluation.report import write_report
-
+    shutil.copyfile(out / "phases.json", out / "evaluation" / "phases.json")
     return write_report(out / "evaluation", out / "report.html")
 
 
@@ -100,9 +100,8 @@ def main(arguments: list[str]) -> Output:
     from volar.evaluation.summary import summarise
     from volar.evaluation.tables import print_table
     from volar.evaluation.verdict import verdict
-    from volar.train.loop import train
 
-    page = run_demo(command, train)
+    page = run_demo(command)
     summary = summarise(command.out / "evaluation")
     print_table(summary)
     results = page.with_name("results.json")
