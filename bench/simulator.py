@@ -1,6 +1,6 @@
 """Control steps per second of Meta-World by number of workers and by what is rendered, and the cost of its parts.
 
-Run: python bench/simulator.py [--steps 300] [--json FILE]; figures kept: docs/results/simulator.md.
+Run: python bench/simulator.py [--steps 200] [--json FILE]; figures kept: docs/results/simulator.md.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from volar.envs import make_env
 from volar.envs.rollout import rollout
 
 TASK = "metaworld/faucet-open"
-HORIZON = 100
+HORIZON = 50
 EXECUTE = 4
 REPEATS = 3
 RESULT = Path(__file__).parent.parent / "docs" / "results" / "simulator.md"
@@ -70,7 +70,7 @@ class Speed:
 def conditions(steps: int) -> list[Condition]:
     every_step = [
         Condition(name=f"{size} px every step", size=size, looks=True, frames="all", steps=steps)
-        for size in (64, 96, 112, 128, 224)
+        for size in (64, 112, 224)
     ]
     return [
         Condition(name="no pictures", size=112, looks=False, frames="none", steps=5 * steps),
@@ -129,7 +129,7 @@ def parts() -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=300, help="control steps per worker and figure")
+    parser.add_argument("--steps", type=int, default=200, help="control steps per worker and figure")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args()
     rates: dict[str, dict[str, float]] = {str(workers): {} for workers in (0, 1, 2)}

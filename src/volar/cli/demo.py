@@ -14,6 +14,7 @@ import tyro
 from volar.cli.collect import Collect, collect
 from volar.cli.evaluate import Evaluate, run_evaluation
 from volar.cli.output import Output
+from volar.core.errors import ConfigError
 from volar.data.atomic import write_files
 from volar.policies.config import PolicyConfig
 from volar.train.config import TrainConfig
@@ -72,10 +73,13 @@ def phase(path: Path, name: str) -> Iterator[None]:
 
 
 def run_demo(command: Demo) -> Path:
-    """Returns the report's path."""
+    """Returns the report's path. Raises ConfigError at once when the pretrained weights are not there."""
+    from volar.backbones.weights import status
     from volar.evaluation.report import write_report
     from volar.train.loop import train
 
+    if missing := [each.part.name for each in status() if each.problem]:
+        raise ConfigError(f"Pretrained weights are missing: {', '.join(missing)}. Run `volar weights install` first.")
     out = command.out
     with phase(out / "phases.json", "collect"):
         collect(Collect(tasks=TASKS, out=out / "data", episodes=command.demonstrations, workers=command.workers))
