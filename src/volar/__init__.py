@@ -4,15 +4,10 @@ Importing this package loads neither torch nor a simulator; the names below are 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from volar.data.lerobot import open_dataset
-    from volar.envs import make_env
-    from volar.policies.actor import load_policy
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_policy", "make_env", "open_dataset"]
+__all__ = ["__version__", "load_policy", "make_env", "open_dataset"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 _LAZY = {
     "load_policy": "volar.policies.actor:load_policy",
