@@ -118,6 +118,11 @@ class DiesOnArrival:
         raise AssertionError
 
 
+class FailsOnArrival(DiesOnArrival):
+    def __reduce__(self):
+        return broken, ("unpickling",)
+
+
 def jobs_of(arm, seeds, **more):
     return [Job(task=TASK, seed=seed, arm=arm, max_steps=20, **more) for seed in seeds]
 
@@ -297,6 +302,8 @@ def test_a_request_that_cannot_work_is_refused_at_once():
         jobs = [replace(job, **wrong) for job in jobs_of("random", [0])]
         with pytest.raises(ConfigError, match="A job needs"):
             rollout(jobs, make_env=make_env, make_actor=make_actor, workers=0)
+    with pytest.raises(ConfigError, match=r"A worker could not import make_env or make_actor \(OSError: no weights"):
+        run(jobs_of("random", [0]), workers=1, env=FailsOnArrival())
     with pytest.raises(ConfigError, match=r"module-level functions or functools\.partial"):
         run(jobs_of("random", [0]), workers=1, actor=lambda arm: make_actor(arm))
     assert run([], workers=2) == []

@@ -64,10 +64,13 @@ class WorkerPool:
         finished: dict[int, Episode] = {}
         due = 0
         try:
-            self._workers = [self._start() for _ in range(self._size)]
+            for _ in range(self._size):
+                self._workers.append(self._start())
             while due < len(jobs):
-                self._hand_out(jobs, waiting, limit=due + LEAD * self._size if ordered else len(jobs))
+                lead = LEAD * self._size if ordered else len(jobs)
+                self._hand_out(jobs, waiting, limit=due + lead)
                 finished |= self._collect(jobs)
+                self._hand_out(jobs, waiting, limit=due + lead)  # before the caller takes its time over an episode
                 for index in sorted(finished):
                     if not ordered or index == due:
                         due += 1
@@ -169,13 +172,23 @@ def _environment_of_workers() -> Iterator[None]:
 def _serve(pipe: connection.Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        run: Run = pipe.recv()
+        run = _receive(pipe)
         pipe.send(READY)
         while (job := pipe.recv()) is not None:
             pipe.send(run(job))
         run.close()
     except Exception as error:  # the parent decides; a worker has nobody else to tell
         pipe.send(_portable(error))
+
+
+def _receive(pipe: connection.Connection) -> Run:
+    try:
+        return pipe.recv()
+    except Exception as error:  # importing a stranger's module may raise anything
+        raise ConfigError(
+            f"A worker could not import make_env or make_actor ({type(error).__name__}: {error}). Define them in a "
+            f"module, or use workers=0."
+        ) from error
 
 
 def _end_with_parent() -> None:
