@@ -378,7 +378,9 @@ def test_contradictions_are_told(copy: Path) -> None:
         (lambda i: i.update(fps=30), "at 30 frames a second is due"),
         (lambda i: i.update(total_frames=1), "info.json counts 1 frames"),
         (lambda i: i.update(total_episodes=9), "info.json counts 9 episodes"),
-        (lambda i: i["features"]["action"].update(shape=[5]), "'action' has 4 numbers a row, 5 are declared"),
+        (lambda i: i["features"]["action"].update(shape=[5]), "contradicts itself"),
+        (lambda i: i["features"]["observation.state"].update(shape=[5]), "has 3 numbers a row, 5 are declared"),
+        (lambda i: i["features"]["observation.images.wrist"].update(shape=[18, 18, 1]), "contradicts itself"),
         (lambda i: i["volar"]["spec"]["action"].update(gripper="positive_opens"), "not what was recorded"),
     ):
         edit_json(info, change)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from volar.core.errors import ConfigError
-from volar.core.robot import RobotSpec
+from volar.core.robot import Camera, RobotSpec
 from volar.data import layout
 
 
@@ -87,6 +87,18 @@ def read_extension(info: Mapping[str, Any], root: Path) -> Extension:
         return Extension(spec=RobotSpec.from_json(block["spec"]), facts=dict(block["extra"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: the block {layout.EXTENSION!r} is damaged: {error!r}.") from error
+
+
+def check_spec(spec: RobotSpec, cameras: Sequence[Camera], features: Mapping[str, Any], root: Path) -> None:
+    """The features are those of the robot that the recorder declared."""
+    wanted = {camera.name: (camera.height, camera.width) for camera in spec.cameras}
+    found = {camera.name: (camera.height, camera.width) for camera in cameras}
+    width = features.get(layout.ACTION, {}).get("shape")
+    if wanted != found or width != [spec.action.dim]:
+        raise ConfigError(
+            f"{root / layout.INFO} contradicts itself: the robot has cameras {wanted} and {spec.action.dim} action "
+            f"dimensions, the features have cameras {found} and actions {width}. Restore the file."
+        )
 
 
 def require_columns(features: Mapping[str, Any], columns: Sequence[str], path: Path) -> None:

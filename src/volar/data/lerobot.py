@@ -22,7 +22,7 @@ from volar.core.errors import ConfigError, unknown_name
 from volar.core.robot import Camera
 from volar.data import layout
 from volar.data.cache import DecodedFrames, Recent
-from volar.data.checks import check_numbers, check_rows, read_extension, read_info, require_columns
+from volar.data.checks import check_numbers, check_rows, check_spec, read_extension, read_info, require_columns
 from volar.data.normalize import Statistics, exact_statistics
 from volar.data.video import VideoDecoder, VideoFile, require_whole
 
@@ -78,6 +78,8 @@ class LeRobotDataset:
         self.spec, self.facts = extension.spec, extension.facts
         self.cameras = tuple(_camera(key, feature) for key, feature in _image_features(self.features).items())
         self._image_keys = {layout.camera_name(key): key for key in _image_features(self.features)}
+        if self.spec is not None:
+            check_spec(self.spec, self.cameras, self.features, root)
         self._decoded_bytes, self._decoded_folder = decoded_bytes, decoded_folder
         self._rows = self._read_episode_table()
         self.episodes = tuple(
