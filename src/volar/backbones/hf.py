@@ -93,7 +93,7 @@ class HuggingFace(Backbone):
         self.family = FAMILIES[facts.model_type]
         self.side = self._picture_side(facts)
         self.image_tokens = self.family.tokens(facts, self.side)
-        self.vlm = AutoModel.from_config(facts) if assets is not None else _load(config, facts)
+        self.vlm: Any = AutoModel.from_config(facts) if assets is not None else _load(config, facts)
         self.vlm.to(DTYPES[config.precision])
         self._keep_layers()
         self.vlm.requires_grad_(config.train == "full")
@@ -114,8 +114,8 @@ class HuggingFace(Backbone):
         return self.vlm.config.get_text_config().hidden_size
 
     @property
-    def language(self) -> PreTrainedModel:
-        return self.vlm.get_submodule(self.family.language)  # type: ignore[return-value]
+    def language(self) -> Any:
+        return self.vlm.get_submodule(self.family.language)
 
     def encode(self, batch: Batch) -> Context:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train != "frozen"):
@@ -294,14 +294,17 @@ def _additive(sees: Bool[Tensor, "b 1 s ts"], dtype: torch.dtype) -> Float[Tenso
 
 
 def _keys_values(cache: DynamicCache) -> tuple[tuple[Tensor, Tensor], ...]:
-    return tuple((layer.keys, layer.values) for layer in cache.layers)
+    layers: Any = cache.layers
+    return tuple((layer.keys, layer.values) for layer in layers)
 
 
 def _find(model: str) -> tuple[Any, Tokenizer]:
     """The model's config and tokenizer, from a folder or the hub."""
     try:
         facts = AutoConfig.from_pretrained(model, trust_remote_code=False)
-        return facts, Tokenizer.from_file(cached_file(model, "tokenizer.json"))
+        found = cached_file(model, "tokenizer.json")
+        assert found is not None  # it raises where the file is missing
+        return facts, Tokenizer.from_file(found)
     except (OSError, ValueError) as error:
         where = "that folder" if Path(model).is_dir() else "the hub, and no such folder is here"
         raise ConfigError(f"Cannot load {model!r} from {where}: {str(error).splitlines()[0]}") from error

@@ -116,6 +116,8 @@ class LanguageTower(nn.Module):
 
     width = 576
     remember = 1024  # sentences; about 50 kB each
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, *, layers: int, tokenizer: bytes | None = None, folder: Path | None = None) -> None:
         """tokenizer: content of a saved tokenizer.json; then the weights are left random, to be loaded."""

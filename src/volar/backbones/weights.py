@@ -281,7 +281,9 @@ def _convert_vision(source: Path, out: Path) -> None:
         tensors[f"patches.{kind}"] = found[f"backbone.embeddings.patch_embeddings.projection.{kind}"]
         tensors[f"norm.{kind}"] = found[f"backbone.layernorm.{kind}"]
     tensors["class_token"] = found["backbone.embeddings.cls_token"]
-    table = {value.shape: value for name, value in arrays.items() if name.startswith("onnx::") and value.ndim == 3}
+    table = {
+        tuple(value.shape): value for name, value in arrays.items() if name.startswith("onnx::") and value.ndim == 3
+    }
     tensors["position"] = torch.cat([table[(1, 1, 384)], table[(1, 1369, 384)]], dim=1)
     _save(tensors, out)
 

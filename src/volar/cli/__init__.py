@@ -5,6 +5,7 @@ Each module has `main(arguments) -> Output`. Results go to stdout, progress to s
 """
 
 import json
+import os
 import sys
 from importlib import import_module
 
@@ -44,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     words = [word for word in words if word not in ("--json", "--debug")]
     try:
         _run(words).print(as_json=as_json)
+        return 0
+    except BrokenPipeError:  # whoever read our output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ConfigError as error:
         return _fail(error, 2, as_json=as_json, debug=debug)

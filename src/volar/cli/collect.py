@@ -27,7 +27,7 @@ class Collect:
     camera: dict[str, int] | None = None
     """camera names and side in pixels, such as corner4 112; by default what the environment declares"""
     storage: Literal["video", "image"] = "video"
-    """how pictures are stored: x264 video, or one JPEG per frame"""
+    """how pictures are stored: x264 video (small, half the colour resolution), or one PNG per frame (lossless)"""
     noise: float = 0.1
     """standard deviation of execution noise, in action units; the recorded action stays the clean one"""
     max_steps: int = 200

@@ -1,6 +1,7 @@
 """What a command gives back: data for machines, and text for people."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ class Output:
             print(self.text)
         else:
             print("\n".join(_lines(self.data)))
+        sys.stdout.flush()
 
 
 def _lines(data: Mapping[str, Any], indent: str = "") -> list[str]:

@@ -80,29 +80,25 @@ def prefix_curves(comparison: Comparison) -> str:
 def examples(comparison: Comparison) -> str:
     """SVG: the liveliest held-out chunk, each dimension (down) as each tokenizer (across) gives it back."""
     width, height, left, top = 120.0, 62.0, 74.0, 22.0
-    dims = comparison.example.shape[1]
     parts = []
+    for dimension, name in enumerate(comparison.dimensions):
+        y = top + dimension * (height + 8)
+        parts.append(f'<text x="0" y="{y + height / 2}">{escape(name.partition(" (")[0][:12])}</text>')
+        true = comparison.example[:, dimension]
+        shown = np.stack([true, *(row.example[:, dimension] for row in comparison.rows)])
+        least = 0.05 * float(np.abs(comparison.example).max()) or 1.0  # rounding of a still dimension is no motion
+        low, span = float(shown.min()), max(float(np.ptp(shown)), least)
+        for column, found in enumerate(shown[1:]):
+            x = left + column * (width + 8)
+            parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="#f4f4f4"/>')
+            for values, style in ((true, "#999;stroke-width:3"), (found, COLOURS[column % len(COLOURS)])):
+                across = np.linspace(x, x + width, len(values))
+                down = y + 3 + (height - 6) * (1 - (values - low) / span)
+                line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, down, strict=True))
+                parts.append(f'<polyline points="{line}" style="fill:none;stroke:{style}"/>')
     for column, row in enumerate(comparison.rows):
         parts.append(f'<text x="{left + column * (width + 8)}" y="14">{escape(row.name)}</text>')
-        for dimension in range(dims):
-            both = [comparison.example[:, dimension], row.example[:, dimension]]
-            x, y = left + column * (width + 8), top + dimension * (height + 8)
-            parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="#f4f4f4"/>')
-            for values, style in zip(both, ("#999;stroke-width:3", COLOURS[column % len(COLOURS)]), strict=True):
-                line = _small_line(values, np.concatenate(both), x, y, width, height)
-                parts.append(f'<polyline points="{line}" style="fill:none;stroke:{style}"/>')
-    for dimension, name in enumerate(comparison.dimensions):
-        parts.append(f'<text x="0" y="{top + dimension * (height + 8) + height / 2}">{escape(name[:11])}</text>')
-    return _svg(left + len(comparison.rows) * (width + 8), top + dims * (height + 8), parts)
-
-
-def _small_line(values: np.ndarray, both: np.ndarray, x: float, y: float, width: float, height: float) -> str:
-    low, span = both.min(), float(np.ptp(both)) or 1.0
-    steps = max(len(values) - 1, 1)
-    places = [
-        (x + width * i / steps, y + 3 + (height - 6) * (1 - (value - low) / span)) for i, value in enumerate(values)
-    ]
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
+    return _svg(left + len(comparison.rows) * (width + 8), top + len(comparison.dimensions) * (height + 8), parts)
 
 
 def chart(

@@ -170,7 +170,8 @@ def train(config: TrainConfig, data: Path, out: Path, *, device: str | None = No
     statistics = {name: dataset.statistics()[name] for name in (ACTION, PROPRIOCEPTION)}
     torch.manual_seed(config.seed)
     policy = Policy(config.policy, robot=robot, statistics=statistics).to(accelerator.device)
-    splits = prepare_data(dataset, policy, config, cache=data / ".features", progress=progress)
+    with accelerator.main_process_first():  # it computes the features, the others read them
+        splits = prepare_data(dataset, policy, config, cache=data / ".features", progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process:
         (out / "run.json").write_text(json.dumps({**run, "fingerprint": fingerprint(seed=config.seed)}, indent=1))
