@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from volar.cli.collect import Collect, collect
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.robot import Observation
+from volar.decoders import TABLE as DECODERS
 from volar.policies.actor import load_policy
 from volar.policies.config import PolicyConfig
 from volar.policies.vla import Policy
@@ -20,11 +21,15 @@ from volar.train.config import TrainConfig
 from volar.train.loop import Shuffled, train
 
 TASKS = ("toy/reach-red", "toy/reach-blue")
+GOLDEN = Path(__file__).parent / "golden" / "loss_curves.json"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("toy") / "data"
+    return demonstrate(tmp_path_factory.mktemp("toy") / "data")
+
+
+def demonstrate(out: Path) -> Path:
     collect(Collect(tasks=TASKS, out=out, episodes=6, storage="image", workers=0, max_steps=60), progress=False)
     return out
 
@@ -93,6 +98,15 @@ def test_same_seed_same_bits_and_another_seed_differs(data, tmp_path):
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert any(not torch.equal(one[key], other[key]) for key in one)
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_loss_curve_is_the_golden_one(data, tmp_path, decoder):
+    """A change that should not alter results must not alter these. Regenerate: `python tests/test_training.py`."""
+    policy = replace(config().policy, decoder=decoder)
+    train(config(policy=policy), data, tmp_path / "run", device="cpu", progress=False)
+    golden = json.loads(GOLDEN.read_text())
+    assert losses(tmp_path / "run") == pytest.approx(golden[decoder], rel=1e-3)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -189,3 +203,17 @@ def test_a_policy_refuses_pictures_it_does_not_know(data, tmp_path):
         actor.act(wrong)
     with pytest.raises(ConfigError, match="execute must be 1 to 4"):
         load_policy(checkpoint, execute=5)
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        demonstrations = demonstrate(Path(folder) / "data")
+        curves = {}
+        for name in DECODERS:
+            settings = config(policy=replace(config().policy, decoder=name))
+            train(settings, demonstrations, Path(folder) / name, device="cpu", progress=False)
+            curves[name] = losses(Path(folder) / name)
+    GOLDEN.write_text(json.dumps(curves, indent=1) + "\n")
