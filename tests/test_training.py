@@ -189,6 +189,13 @@ def test_bad_policies_are_refused_before_work(data, tmp_path, field, value, mess
     assert not (tmp_path / "run").exists()
 
 
+def test_a_missing_tracker_is_said_before_work(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("volar.train.loop.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="'wandb' is missing"):
+        train(config(track="wandb"), data, tmp_path / "run", device="cpu", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("change", [{"steps": 0}, {"validation": 1.0}, {"learning_rate": 0.0}, {"ema": 1.5}])
 def test_bad_settings_are_refused(change):
     with pytest.raises(ConfigError):

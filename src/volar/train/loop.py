@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,10 @@ def train(config: TrainConfig, data: Path, out: Path, *, device: str | None = No
     out/: run.json, metrics.jsonl, compute.json, checkpoints/step-*/ (averaged weights), state/ (to resume).
     Raises ConfigError before any work when data, policy and settings do not fit; RobotFault on a non-finite loss.
     """
+    if config.track != "none" and find_spec(config.track) is None:
+        raise ConfigError(
+            f"The tracker {config.track!r} is missing: pip install {config.track}, or --track none."
+        )
     dataset = open_dataset(data)
     robot = robot_of(dataset, config)
     run = {"kind": "training", "config": json.loads(json.dumps(config.to_json())), "data": dataset.content_hash()}
@@ -176,7 +181,7 @@ def train(config: TrainConfig, data: Path, out: Path, *, device: str | None = No
     if accelerator.is_main_process:
         (out / "run.json").write_text(json.dumps({**run, "fingerprint": fingerprint(seed=config.seed)}, indent=1))
     if config.track != "none":
-        accelerator.init_trackers("volar", config=run)
+        accelerator.init_trackers("volar", config={"run": json.dumps(run)})
     return Loop(config, policy, splits, out, accelerator, progress).run()
 
 
