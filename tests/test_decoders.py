@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from volar.core.errors import ConfigError
-from volar.core.model import Context, Decoder
+from volar.core.model import Context, Decoder, TokenDecoder, Tokenizer
 from volar.core.registry import build_config
 from volar.decoders import TABLE
 from volar.nn.flow import STEP_COST, integrate, sample_time
 from volar.nn.transformer import Trunk, full_mask
+from volar.tokenizers import TABLE as TOKENIZERS
 
 WIDTH, HORIZON, DIM, TOKENS = 32, 4, 3, 6
 
@@ -32,11 +33,20 @@ class Surroundings(nn.Module):
         return Context(tokens=tokens, mask=mask, extend=lambda new, sees: self.trunk.extend(prefix, new, sees))
 
 
-def make(name: str, **options: float | str) -> tuple[Surroundings, Decoder]:
+def make(name: str, tokenizer: str = "bins", **options: float | str) -> tuple[Surroundings, Decoder]:
     torch.manual_seed(0)
     cls = TABLE.load(name)
-    decoder = cls(build_config(cls, options), width=WIDTH, horizon=HORIZON, action_dim=DIM)
-    return Surroundings(), decoder
+    sizes = {"width": WIDTH, "horizon": HORIZON, "action_dim": DIM}
+    if issubclass(cls, TokenDecoder):
+        return Surroundings(), cls(build_config(cls, options), **sizes, tokenizer=fitted(tokenizer))
+    return Surroundings(), cls(build_config(cls, options), **sizes)
+
+
+def fitted(name: str) -> Tokenizer:
+    cls = TOKENIZERS.load(name)
+    tokenizer = cls(cls.Config(), horizon=HORIZON, action_dim=DIM)
+    tokenizer.fit(torch.tanh(torch.randn(64, HORIZON, DIM, generator=seeded(2))), generator=seeded(2))
+    return tokenizer
 
 
 def seeded(number: int = 0) -> torch.Generator:
@@ -143,6 +153,41 @@ def test_flow_keeps_two_modes_where_regression_averages():
     assert (sampled["flow"].abs() > 0.7).float().mean() > 0.9
     assert 0.2 < (sampled["flow"] > 0).float().mean() < 0.8
     assert sampled["regression"].std() < 1e-3
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_autoregression_speaks_every_tokenizer(tokenizer, batch):
+    """It learns a batch over any tokenizer, and what it says decodes to what the tokens can say at best."""
+    around, decoder = make("autoregressive", tokenizer=tokenizer)
+    inputs, actions, valid = batch
+    best = decoder.tokenizer.decode(decoder.tokenizer.encode(actions))
+    optimizer = torch.optim.Adam([*around.parameters(), *decoder.parameters()], lr=3e-3)
+    for step in range(120):
+        optimizer.zero_grad()
+        decoder.loss(around.context(inputs), actions, valid, generator=seeded(step)).mean().backward()
+        optimizer.step()
+    decoder.eval()
+    with torch.no_grad():
+        said = decoder.sample(around.context(inputs), generator=seeded())
+    assert decoder.tokenizer.invalid_decodes == 0
+    assert (said - best).abs().mean() < 0.1 * (actions - actions.mean(0)).abs().mean()
+    assert decoder.evaluations <= int(decoder.longest) + 1
+
+
+def test_autoregressive_likelihood_is_that_of_its_own_steps(batch):
+    """Teacher forcing in one pass gives the same log-probabilities as saying the tokens one by one."""
+    around, decoder = make("autoregressive")
+    inputs, actions, valid = batch
+    ids = torch.tensor(decoder.tokenizer.encode(actions))
+    total = torch.zeros(len(ids))
+    said = torch.full((len(ids), 1), decoder.end)
+    with torch.no_grad():
+        for place in range(ids.shape[1]):
+            logits = decoder.logits(around.context(inputs), said)[:, -1]
+            total -= logits.log_softmax(-1).gather(1, ids[:, place : place + 1])[:, 0]
+            said = torch.cat([said, ids[:, place : place + 1]], dim=1)
+        whole = decoder.loss(around.context(inputs), actions, valid)
+    torch.testing.assert_close(whole, total / ids.shape[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("solver, order", [("euler", 1), ("midpoint", 2), ("heun", 2)])

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from volar.cli.collect import Collect, collect
 from volar.core.errors import ConfigError, RobotFault
+from volar.core.model import TokenDecoder
 from volar.core.robot import Observation
 from volar.decoders import TABLE as DECODERS
 from volar.policies.actor import load_policy
@@ -42,6 +43,11 @@ def config(**changes) -> TrainConfig:
         policy=policy, steps=12, batch=8, warmup=2, validate_every=6, checkpoint_every=6, log_every=1, seed=3
     )
     return replace(base, **changes)
+
+
+def policy_with(decoder: str) -> PolicyConfig:
+    tokenizer = "bins" if issubclass(DECODERS.load(decoder), TokenDecoder) else None
+    return replace(config().policy, decoder=decoder, tokenizer=tokenizer)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -100,11 +106,24 @@ def test_same_seed_same_bits_and_another_seed_differs(data, tmp_path):
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
+@pytest.mark.parametrize("tokenizer", ["fast", "vq"])
+def test_the_tokenizer_travels_inside_the_checkpoint(data, tmp_path, tokenizer):
+    """Swapped by one word; fitted on the training split; the moved checkpoint says the same tokens."""
+    policy = replace(config().policy, decoder="autoregressive", tokenizer=tokenizer)
+    checkpoint = train(config(policy=policy), data, tmp_path / "run", device="cpu", progress=False)
+    moved = tmp_path / "elsewhere"
+    checkpoint.rename(moved)
+    first, second = (Policy.load(moved) for _ in range(2))
+    chunks = torch.rand(3, 4, first.robot.action.dim) * 2 - 1
+    ids = first.decoder.tokenizer.encode(chunks)
+    assert ids == second.decoder.tokenizer.encode(chunks)
+    assert torch.equal(first.decoder.tokenizer.decode(ids), second.decoder.tokenizer.decode(ids))
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_loss_curve_is_the_golden_one(data, tmp_path, decoder):
     """A change that should not alter results must not alter these. Regenerate: `python tests/test_training.py`."""
-    policy = replace(config().policy, decoder=decoder)
-    train(config(policy=policy), data, tmp_path / "run", device="cpu", progress=False)
+    train(config(policy=policy_with(decoder)), data, tmp_path / "run", device="cpu", progress=False)
     golden = json.loads(GOLDEN.read_text())
     assert losses(tmp_path / "run") == pytest.approx(golden[decoder], rel=1e-3)
 
@@ -180,6 +199,8 @@ def test_other_settings_are_refused_with_every_difference(data, tmp_path):
         ("backbone", "tinny", "Did you mean 'tiny'"),
         ("decoder_options", {"stepz": 3}, "Did you mean 'steps'"),
         ("decoder_options", {"steps": 0}, "at least 1"),
+        ("decoder", "autoregressive", "name a tokenizer"),
+        ("tokenizer", "fast", "no use for a tokenizer"),
     ],
 )
 def test_bad_policies_are_refused_before_work(data, tmp_path, field, value, message):
@@ -220,7 +241,6 @@ if __name__ == "__main__":
         demonstrations = demonstrate(Path(folder) / "data")
         curves = {}
         for name in DECODERS:
-            settings = config(policy=replace(config().policy, decoder=name))
-            train(settings, demonstrations, Path(folder) / name, device="cpu", progress=False)
+            train(config(policy=policy_with(name)), demonstrations, Path(folder) / name, device="cpu", progress=False)
             curves[name] = losses(Path(folder) / name)
     GOLDEN.write_text(json.dumps(curves, indent=1) + "\n")

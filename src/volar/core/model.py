@@ -210,3 +210,13 @@ class Tokenizer(ABC):
         if part is None:
             raise ConfigError(f"{type(self).__name__} knows no data yet: call fit(chunks) or restore(state) first.")
         return part
+
+
+class TokenDecoder(Decoder):
+    """A Decoder that speaks the tokens of any Tokenizer.
+
+    Constructor: `(config, *, width, horizon, action_dim, tokenizer)`; the tokenizer is fitted, or restored from a
+    checkpoint, before the first loss.
+    """
+
+    tokenizer: Tokenizer

@@ -5,6 +5,7 @@ from volar.core.registry import Table
 TABLE = Table(
     "decoder",
     {
+        "autoregressive": "volar.decoders.autoregressive:Autoregressive",
         "regression": "volar.decoders.regression:Regression",
         "flow": "volar.decoders.flow:Flow",
     },

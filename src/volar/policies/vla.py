@@ -13,13 +13,16 @@ import volar
 from volar.backbones import TABLE as BACKBONES
 from volar.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from volar.core.errors import ConfigError
-from volar.core.model import Backbone, Batch, Decoder
+from volar.core.model import Backbone, Batch, Decoder, TokenDecoder, Tokenizer
 from volar.core.registry import build_config
 from volar.core.robot import RobotSpec
 from volar.data.normalize import Normalizer, Statistics
 from volar.decoders import TABLE as DECODERS
 from volar.policies.config import PolicyConfig
+from volar.tokenizers import TABLE as TOKENIZERS
+from volar.tokenizers import from_asset, to_asset
 
+TOKENIZER_ASSET = "action_tokenizer.json"  # beside a language backbone's tokenizer.json
 ACTION, PROPRIOCEPTION = "action", "observation.state"  # LeRobot's names of the two features
 
 
@@ -50,7 +53,13 @@ class Policy(nn.Module):
             width=self.backbone.width,
             horizon=config.horizon,
             action_dim=robot.action.dim,
+            **_speech(config, decoder, robot.action.dim, assets),
         )
+
+    def fit_tokenizer(self, chunks: Float[Tensor, "n h a"], *, generator: torch.Generator) -> None:
+        """Fit the decoder's tokenizer, if it has one, on normalised chunks of the training split."""
+        if isinstance(self.decoder, TokenDecoder):
+            self.decoder.tokenizer.fit(chunks, generator=generator)
 
     def loss(self, batch: Batch, *, generator: torch.Generator | None = None) -> Float[Tensor, " b"]:
         assert batch.actions is not None and batch.valid is not None
@@ -75,6 +84,9 @@ class Policy(nn.Module):
         }
         statistics = {name: value.to_json() for name, value in self.statistics.items()}
         tensors, assets = self.state_dict(), self.backbone.assets()
+        if isinstance(self.decoder, TokenDecoder):
+            assert self.config.tokenizer is not None
+            assets = {**assets, TOKENIZER_ASSET: to_asset(self.config.tokenizer, self.decoder.tokenizer)}
         save_checkpoint(folder, Checkpoint(config=config, statistics=statistics, tensors=tensors, assets=assets))
 
     @classmethod
@@ -91,6 +103,27 @@ class Policy(nn.Module):
         )
         policy.load_state_dict(dict(checkpoint.tensors))
         return policy.to(device).eval()
+
+
+def _speech(
+    config: PolicyConfig, decoder: type[Decoder], action_dim: int, assets: Mapping[str, bytes] | None
+) -> dict[str, Tokenizer]:
+    """The constructor's `tokenizer` for decoders that take one: restored from assets, else not yet fitted."""
+    if not issubclass(decoder, TokenDecoder):
+        if config.tokenizer is not None:
+            raise ConfigError(
+                f"The decoder {config.decoder!r} has no use for a tokenizer; leave {config.tokenizer!r} out."
+            )
+        return {}
+    if config.tokenizer is None:
+        raise ConfigError(
+            f"The decoder {config.decoder!r} speaks in tokens; name a tokenizer: {', '.join(TOKENIZERS)}."
+        )
+    if assets is not None:
+        return {"tokenizer": from_asset(assets[TOKENIZER_ASSET])}
+    cls = TOKENIZERS.load(config.tokenizer)
+    options = build_config(cls, config.tokenizer_options)
+    return {"tokenizer": cls(options, horizon=config.horizon, action_dim=action_dim)}
 
 
 def latest_checkpoint(path: Path) -> Path:

@@ -88,6 +88,7 @@ def prepare_data(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, *
                 folder=cache, progress=progress,
             )  # fmt: skip
     split = split_episodes(dataset, config.validation, config.seed)
+    fit_tokenizer(dataset, policy, config, split.train)
 
     def windows(episodes: tuple[int, ...]) -> Windows:
         return Windows(
@@ -96,6 +97,17 @@ def prepare_data(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, *
         )  # fmt: skip
 
     return Data(windows(split.train), windows(split.validation), time.perf_counter() - started)
+
+
+def fit_tokenizer(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, episodes: tuple[int, ...]) -> None:
+    """On at most 20,000 chunks of the training split, spread over all of it."""
+    windows = Windows(
+        dataset, horizon=config.policy.horizon, cameras=(), episodes=episodes, images=False, features=None
+    )
+    chosen = np.linspace(0, len(windows) - 1, min(len(windows), 20_000)).astype(int)
+    actions = policy.normalize_action.normalize(windows.__getitems__(chosen.tolist()).actions)
+    chunks = torch.from_numpy(np.asarray(actions, dtype=np.float32))
+    policy.fit_tokenizer(chunks, generator=torch.Generator().manual_seed(config.seed))
 
 
 def robot_of(dataset: LeRobotDataset, config: TrainConfig) -> RobotSpec:
@@ -155,9 +167,7 @@ def train(config: TrainConfig, data: Path, out: Path, *, device: str | None = No
     Raises ConfigError before any work when data, policy and settings do not fit; RobotFault on a non-finite loss.
     """
     if config.track != "none" and find_spec(config.track) is None:
-        raise ConfigError(
-            f"The tracker {config.track!r} is missing: pip install {config.track}, or --track none."
-        )
+        raise ConfigError(f"The tracker {config.track!r} is missing: pip install {config.track}, or --track none.")
     dataset = open_dataset(data)
     robot = robot_of(dataset, config)
     run = {"kind": "training", "config": json.loads(json.dumps(config.to_json())), "data": dataset.content_hash()}
