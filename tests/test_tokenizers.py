@@ -731,7 +731,7 @@ class TestComparison:
         assert "http-equiv" in html and "<script" not in html
         for drawing in re.findall(r"<svg.*?</svg>", html, flags=re.S):
             ElementTree.fromstring(drawing)
-        assert main([*words, "--json"]) == 0
+        assert main([*words, "--json", "--out", str(page)]) == 0
         data = json.loads(capsys.readouterr().out)
         assert [row["name"] for row in data["rows"]] == ["bins", "beast"]
 

@@ -29,8 +29,8 @@ class Compare:
     """dimensions that switch; by default those whose name contains "grip" """
     seed: int = 0
     """of the splits and of what is learned"""
-    out: Path | None = None
-    """write one HTML page with all measurements and drawings there"""
+    out: Path = Path("tokenizers.html")
+    """one HTML page with all measurements and drawings"""
 
 
 def compare(command: Compare) -> Output:
@@ -50,10 +50,8 @@ def compare(command: Compare) -> Output:
     console = Console(width=150)
     with console.capture() as captured:
         console.print(console_table(comparison))
-    text = captured.get()
-    if command.out is not None:
-        write_files({command.out: page(comparison).encode()})
-        text += f"\nAll measurements and drawings: {command.out}"
+    write_files({command.out: page(comparison).encode()})
+    text = f"{captured.get()}\nAll measurements and drawings: {command.out}"
     return Output(plain(asdict(comparison)), text)
 
 
