@@ -180,6 +180,7 @@ class TestLanguageWeights:
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(source(LANGUAGE, tmp_path))
         parameters.n_ctx, parameters.n_parallel, parameters.warmup, parameters.verbosity = 256, 1, False, -1
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1  # spinning threads disturb each other
         server = xllamacpp.Server(parameters)
         tower = LanguageTower(layers=30)
         for prompt in ("The capital of France is", "def add(a, b):\n    return", "The sun rises in the"):
