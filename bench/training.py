@@ -6,7 +6,6 @@ Interleaved: every round measures each variant once; medians over rounds. One pr
 """
 
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,21 +71,20 @@ def seconds_per_chunk(policy: Policy) -> float:
 def main(bench: Bench) -> None:
     torch.set_num_threads(bench.threads)
     config, rows = recipe(steps=1), {}
-    with tempfile.TemporaryDirectory() as folder:
-        made = {
-            (decoder, cached): variant(config, bench.data, cached=cached, decoder=decoder, cache=Path(folder))
-            for decoder in ("regression", "flow")
-            for cached in (True, False)
-        }
-        for _ in range(bench.rounds):
-            for key, (settings, policy, windows) in made.items():
-                policy.train()
-                rows.setdefault(key, []).append(
-                    (
-                        seconds_per_step(settings, policy, windows, bench.steps if key[1] else 1),
-                        seconds_per_chunk(policy),
-                    )
+    made = {
+        (decoder, cached): variant(config, bench.data, cached=cached, decoder=decoder, cache=bench.data / ".features")
+        for decoder in ("regression", "flow")
+        for cached in (True, False)
+    }
+    for _ in range(bench.rounds):
+        for key, (settings, policy, windows) in made.items():
+            policy.train()
+            rows.setdefault(key, []).append(
+                (
+                    seconds_per_step(settings, policy, windows, bench.steps if key[1] else 1),
+                    seconds_per_chunk(policy),
                 )
+            )
     lines = [
         "# Training speed and policy latency", "",
         f"`python bench/training.py`, batch {config.batch}, {bench.threads} threads, "
