@@ -170,7 +170,7 @@ class LanguageTower(nn.Module):
         goes before it to take up the attention that a Llama throws onto its first token, and is dropped again."""
         ids = [0, *self.tokenizer.encode(sentence).ids]
         device = self.mean.device
-        # Kept for later batches, so neither inference tensors nor another precision may get in here.
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        # Remembered for later batches, so autocast's precision of this one must not get in.
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
             embeddings = self.model.embedding(torch.tensor([ids], device=device))
             return self.model(embeddings).hidden[0, 1:]
