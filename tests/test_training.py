@@ -145,11 +145,14 @@ def test_resumed_run_is_bit_identical_to_the_unbroken_one(data, tmp_path, monkey
     with pytest.raises(MemoryError):
         train(config(workers=workers), data, tmp_path / "broken", device="cpu", progress=False)
     monkeypatch.undo()
+    spent = json.loads((tmp_path / "broken" / "compute.json").read_text())
     train(config(workers=workers), data, tmp_path / "broken", device="cpu", progress=False)
     straight, resumed = weights(tmp_path / "straight"), weights(tmp_path / "broken")
     assert straight.keys() == resumed.keys()
     assert all(torch.equal(straight[key], resumed[key]) for key in straight)
     assert losses(tmp_path / "straight") == losses(tmp_path / "broken")
+    compute = json.loads((tmp_path / "broken" / "compute.json").read_text())
+    assert compute["training_seconds"] > spent["training_seconds"] > 0, "seconds before the interruption count too"
 
 
 def test_order_of_batches_covers_an_epoch_and_starts_anywhere():

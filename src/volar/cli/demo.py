@@ -14,8 +14,8 @@ import tyro
 from volar.cli.collect import Collect, collect
 from volar.cli.evaluate import Evaluate, run_evaluation
 from volar.cli.output import Output
+from volar.core.atomic import write_files
 from volar.core.errors import ConfigError
-from volar.data.atomic import write_files
 from volar.policies.config import PolicyConfig
 from volar.train.config import TrainConfig
 

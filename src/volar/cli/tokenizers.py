@@ -37,7 +37,7 @@ def compare(command: Compare) -> Output:
     """Raises ConfigError before anything is fitted."""
     from rich.console import Console
 
-    from volar.data.atomic import write_files
+    from volar.core.atomic import write_files
     from volar.evaluation.token_page import console_table, page
     from volar.evaluation.tokens import compare as measure
     from volar.evaluation.tokens import read_motions

@@ -17,6 +17,7 @@ import safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from volar.core.atomic import flush
 from volar.core.errors import ConfigError
 
 FORMAT = 1
@@ -56,19 +57,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         config = {"format": FORMAT, **checkpoint.config, "files": files}
         (partial / "config.json").write_text(json.dumps(config, indent=1))
         for path in partial.iterdir():
-            _flush(path)
+            flush(path)
         os.rename(partial, folder)
-        _flush(folder.parent)
+        flush(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_checkpoint(folder: Path, *, device: str = "cpu") -> Checkpoint:

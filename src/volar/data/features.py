@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float16, Shaped, UInt8
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from volar.core.atomic import FolderLock, write_files
 from volar.core.errors import ConfigError
-from volar.data.atomic import FolderLock, write_files
 from volar.data.lerobot import LeRobotDataset
 from volar.data.windows import selected_frames
 

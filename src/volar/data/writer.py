@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from volar.core.atomic import TEMPORARY, FolderLock, write_files
 from volar.core.errors import ConfigError
 from volar.core.robot import RobotSpec, Trajectory
 from volar.data import layout
-from volar.data.atomic import TEMPORARY, FolderLock, write_files
 from volar.data.recording import Storage, check_trajectory, differences, new_info
 from volar.data.summaries import pixel_counts, summarize, summarize_pixels
 from volar.data.video import encode_video

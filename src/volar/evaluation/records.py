@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from volar.core.atomic import FolderLock
 from volar.core.errors import ConfigError
 from volar.core.robot import Episode, Outcome
-from volar.data.atomic import FolderLock
 from volar.evaluation.plain import from_plain
 
 Key = tuple[str, str, int]  # arm, task, seed

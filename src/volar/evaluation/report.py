@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from volar.data.atomic import write_files
+from volar.core.atomic import write_files
 from volar.evaluation.charts import line_chart
 from volar.evaluation.films import data_uri
 from volar.evaluation.summary import Film, Summary, summarise

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from volar.core.atomic import TEMPORARY, write_files
 from volar.core.errors import ConfigError
-from volar.data.atomic import TEMPORARY, write_files
 from volar.evaluation.plain import from_plain
 
 Role = Literal["policy", "shuffled_instruction", "blank_images", "random_actions", "expert", "other"]

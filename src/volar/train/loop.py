@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from volar.core.atomic import write_files
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.fingerprint import fingerprint
 from volar.core.model import Batch, FrozenVision
@@ -188,8 +189,9 @@ def train(config: TrainConfig, data: Path, out: Path, *, device: str | None = No
     with accelerator.main_process_first():  # it computes the features, the others read them
         splits = prepare_data(dataset, policy, config, cache=data / ".features", progress=progress)
     out.mkdir(parents=True, exist_ok=True)
-    if accelerator.is_main_process:
-        (out / "run.json").write_text(json.dumps({**run, "fingerprint": fingerprint(seed=config.seed)}, indent=1))
+    if accelerator.is_main_process and not (out / "run.json").is_file():
+        facts = {**run, "fingerprint": fingerprint(seed=config.seed)}
+        write_files({out / "run.json": json.dumps(facts, indent=1).encode()})
     if config.track != "none":
         accelerator.init_trackers("volar", config={"run": json.dumps(run)})
     return Loop(config, policy, splits, out, accelerator, progress).run()
@@ -209,6 +211,8 @@ class Loop:
             self.trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step = self._resume()
+        spent = out / "compute.json"  # what was computed before an interruption counts too
+        self.before = json.loads(spent.read_text()) if self.step and spent.is_file() else {}
         self.model, self.optimizer = accelerator.prepare(policy, self.optimizer)
         self.metrics = (out / "metrics.jsonl").open("a")
 
@@ -218,7 +222,8 @@ class Loop:
         path = self.out / "metrics.jsonl"
         if path.exists():  # what was logged after the state that we go on from will be logged again
             lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
-            path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+            kept = "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step)
+            write_files({path: kept.encode()})
         return step
 
     def run(self) -> Path:
@@ -305,7 +310,7 @@ class Loop:
         if not folder.exists():
             with self.average.applied():
                 self.policy.save(folder, facts=facts)
-        (self.out / "compute.json").write_text(json.dumps(self._compute(seconds), indent=1))
+        write_files({self.out / "compute.json": json.dumps(self._compute(seconds), indent=1).encode()})
 
     def _compute(self, seconds: float) -> dict[str, Any]:
         return {
@@ -313,8 +318,8 @@ class Loop:
             "trainable_parameters": sum(value.numel() for value in self.trainable.values()),
             "training_steps": self.step,
             "training_samples": self.step * self.config.batch * self.accelerator.num_processes,
-            "training_seconds": seconds,
-            "feature_seconds": self.data.feature_seconds,
+            "training_seconds": self.before.get("training_seconds", 0.0) + seconds,
+            "feature_seconds": self.before.get("feature_seconds", 0.0) + self.data.feature_seconds,
         }
 
 

@@ -33,10 +33,10 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         for path, temporary in temporaries.items():
             if path == last:  # the others are on the disk, names included, before the one that declares them
                 for folder in {earlier.parent for earlier in temporaries if earlier != last}:
-                    _flush_folder(folder)
+                    flush(folder)
             os.replace(temporary, path)
         if last is not None:
-            _flush_folder(last.parent)
+            flush(last.parent)
     except OSError as error:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
@@ -50,10 +50,11 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         raise
 
 
-def _flush_folder(folder: Path) -> None:
+def flush(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk."""
     if os.name == "nt":  # folders cannot be opened there, and a rename is durable by itself
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
