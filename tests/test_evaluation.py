@@ -19,7 +19,9 @@ from volar.core.robot import Outcome
 from volar.evaluation.films import data_uri, film_strip
 from volar.evaluation.records import RecordFile, done, read, unpaired
 from volar.evaluation.run import Arm, begin, read_run
-from volar.evaluation.stats import (
+from volar.evaluation.summary import summarise
+from volar.evaluation.training import read_curves, read_facts, read_phases
+from volar.statistics.intervals import (
     Pairs,
     count_pairs,
     mean_rate,
@@ -27,8 +29,6 @@ from volar.evaluation.stats import (
     score_interval,
     wilson,
 )
-from volar.evaluation.summary import summarise
-from volar.evaluation.training import read_curves, read_facts, read_phases
 
 GOLDEN = Path(__file__).parent / "golden" / "results.json"
 Z = float(norm.ppf(0.975))

@@ -14,8 +14,8 @@ from volar.core.errors import ConfigError
 from volar.core.robot import Episode, Outcome
 from volar.evaluation.records import EpisodeRecord, Unpaired, read, unpaired
 from volar.evaluation.run import RunInfo, read_run
-from volar.evaluation.stats import Interval, Pairs, count_pairs, mean_rate, paired_difference, wilson
 from volar.evaluation.training import Curve, read_curves, read_facts, read_phases
+from volar.statistics.intervals import Interval, Pairs, count_pairs, mean_rate, paired_difference, wilson
 
 SCHEMA = "volar.results/1"
 

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from volar.evaluation.stats import Interval
 from volar.evaluation.summary import ArmResult, Rate, Summary
 from volar.evaluation.verdict import checks, verdict, warnings
 from volar.evaluation.wording import DASH, label, percent, percent_range, task_labels
+from volar.statistics.intervals import Interval
 
 MEAN = "mean of tasks"
 

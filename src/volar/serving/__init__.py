@@ -1,0 +1,1 @@
+"""An Actor behind a socket, and a socket as an Actor."""
