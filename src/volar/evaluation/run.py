@@ -1,7 +1,7 @@
 """What an evaluation was: its arms, its settings and where it came from. Lies in `run.json` beside the records."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,22 +47,22 @@ class RunInfo:
                 raise ConfigError(f"An evaluation names each {name} once, got {values}.")
 
 
-def begin(folder: Path, info: RunInfo) -> None:
+def begin(folder: Path, info: RunInfo, *, beside: Collection[str] = ()) -> None:
     """Write `folder/run.json`, or prove that the run which is already there is the same one and may be continued.
 
-    Raises ConfigError that lists every difference.
+    beside: names that may lie in the folder before the run begins. Raises ConfigError that lists every difference.
     """
     path = folder / "run.json"
     wanted = json.loads(json.dumps({"kind": "evaluation", **asdict(info)}, allow_nan=False))
     if path.exists():
         read_run(folder)
-        if differences := list(_differences(json.loads(path.read_text()), wanted)):
+        if found := list(differences(json.loads(path.read_text()), wanted)):
             raise ConfigError(
                 f"{folder} holds another evaluation; choose another folder or repeat its settings:\n  "
-                + "\n  ".join(differences)
+                + "\n  ".join(found)
             )
         return
-    if folder.exists() and any(_foreign(path) for path in folder.iterdir()):
+    if folder.exists() and any(_foreign(path) and path.name not in beside for path in folder.iterdir()):
         raise ConfigError(f"{folder} exists, is not empty and is not an evaluation; choose another folder.")
     write_files({path: json.dumps(wanted, indent=1, ensure_ascii=False).encode()})
 
@@ -86,9 +86,10 @@ def _foreign(path: Path) -> bool:
     return not path.name.startswith(".") and not path.name.endswith(TEMPORARY)
 
 
-def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+def differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    """One line for every value on which two pieces of plain JSON differ, with the keys that lead to it."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
-            yield from _differences(before.get(key, "absent"), now.get(key, "absent"), f"{name}.{key}" if name else key)
+            yield from differences(before.get(key, "absent"), now.get(key, "absent"), f"{name}.{key}" if name else key)
     elif before != now:
         yield f"{name}: {before!r} there, {now!r} asked for now"
