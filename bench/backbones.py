@@ -54,7 +54,7 @@ def measure(width: int, depth: int, batch_size: int, repeats: int) -> dict[str, 
             backbone.encode(batch).extend(queries, full_mask(8))
 
     def step(batch: Batch) -> None:
-        hidden = backbone.encode(batch).extend(queries.expand(batch_size, -1, -1), full_mask(8))
+        hidden = backbone.encode(batch).extend(queries.expand(batch_size, -1, -1), full_mask(8)).hidden
         torch.autograd.grad(hidden.abs().mean(), trainable, allow_unused=True)
 
     one, cached = make_batch(1, None), make_batch(1, torch.randn(1, 64, 384))

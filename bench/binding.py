@@ -84,7 +84,7 @@ def learn(backbone: Compact, scenes: Scenes, steps: int) -> dict[str, float]:
 
     def point(rows: Tensor) -> Tensor:
         new = query.expand(len(rows), -1, -1)
-        return read(backbone.encode(scenes.batch(rows)).extend(new, full_mask(1)))[:, 0]
+        return read(backbone.encode(scenes.batch(rows)).extend(new, full_mask(1)).hidden)[:, 0]
 
     started = time.process_time()
     for _ in range(steps):

@@ -99,7 +99,7 @@ def queries(backbone: Backbone, batch: int = 3, size: int = 5) -> torch.Tensor:
 def answer(backbone: Backbone, batch: Batch) -> torch.Tensor:
     new = queries(backbone, len(batch.instructions))
     with torch.no_grad():
-        return backbone.encode(batch).extend(new, full_mask(new.shape[1]))
+        return backbone.encode(batch).extend(new, full_mask(new.shape[1])).hidden
 
 
 def test_context_has_the_promised_shapes(backbone: Backbone) -> None:
@@ -121,7 +121,7 @@ def test_context_has_the_promised_shapes(backbone: Backbone) -> None:
 def test_gradient_reaches_what_is_trained_and_nothing_else(backbone: Backbone) -> None:
     backbone.train()
     context = backbone.encode(make_batch())
-    hidden = context.extend(queries(backbone), full_mask(5))
+    hidden = context.extend(queries(backbone), full_mask(5)).hidden
     (hidden.square().sum() + context.tokens[context.mask].square().sum()).backward()
     named = dict(backbone.named_parameters())
     silent = {name for name, value in named.items() if value.requires_grad and value.grad is None}
@@ -161,19 +161,34 @@ def test_padding_changes_nothing(backbone: Backbone) -> None:
 @torch.no_grad()
 def test_a_causal_continuation_does_not_know_what_comes_later(backbone: Backbone) -> None:
     context, new = backbone.encode(make_batch()), queries(backbone)
-    longer, shorter = context.extend(new, causal_mask(5)), context.extend(new[:, :4], causal_mask(4))
+    longer, shorter = context.extend(new, causal_mask(5)).hidden, context.extend(new[:, :4], causal_mask(4)).hidden
     torch.testing.assert_close(longer[:, :4], shorter, atol=2e-5, rtol=1e-4)
-    free = context.extend(new, full_mask(5))
+    free = context.extend(new, full_mask(5)).hidden
     assert (free[:, 0] - longer[:, 0]).abs().max() > 1e-4, "with full sight the first token sees the last"
 
 
 @torch.no_grad()
 def test_a_context_can_be_continued_again_and_again(backbone: Backbone) -> None:
     context, new = backbone.encode(make_batch()), queries(backbone)
-    first = context.extend(new, causal_mask(5))
+    first = context.extend(new, causal_mask(5)).hidden
     context.extend(new + 1, full_mask(5))
-    assert torch.equal(context.extend(new, causal_mask(5)), first)
-    assert torch.equal(backbone.encode(make_batch()).extend(new, causal_mask(5)), first)
+    assert torch.equal(context.extend(new, causal_mask(5)).hidden, first)
+    assert torch.equal(backbone.encode(make_batch()).extend(new, causal_mask(5)).hidden, first)
+
+
+@torch.no_grad()
+def test_what_was_extended_is_part_of_the_context(backbone: Backbone) -> None:
+    """Token by token over the grown context, as a key-value cache does, is one causal pass."""
+    start, new = backbone.encode(make_batch()), queries(backbone)
+    whole = start.extend(new, causal_mask(5))
+    said, context = [], start
+    for some in new.split([1, 2, 1, 1], dim=1):
+        longer = context.extend(some, causal_mask(some.shape[1]))
+        said.append(longer.hidden)
+        context = longer.context
+    torch.testing.assert_close(torch.cat(said, dim=1), whole.hidden, atol=2e-5, rtol=1e-4)
+    assert context.mask.shape == context.tokens.shape[:2] == whole.context.mask.shape
+    assert context.mask.sum() == start.mask.sum() + new.shape[0] * 5
 
 
 def test_sees_of_the_wrong_size_is_refused(backbone: Backbone) -> None:
@@ -186,7 +201,7 @@ def test_acting_then_training_on_the_same_instruction(backbone: Backbone) -> Non
     with torch.inference_mode():
         backbone.encode(make_batch())
     backbone.train()
-    backbone.encode(make_batch()).extend(queries(backbone), full_mask(5)).sum().backward()
+    backbone.encode(make_batch()).extend(queries(backbone), full_mask(5)).hidden.sum().backward()
 
 
 def test_rebuilt_from_its_state_and_assets_alone(

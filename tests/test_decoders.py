@@ -2,55 +2,21 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from surroundings import DIM, HORIZON, TOKENS, make, seeded
 
 from volar.core.errors import ConfigError
-from volar.core.model import Context, Decoder, TokenDecoder, Tokenizer
+from volar.core.model import AnytimeDecoder, Budget, Context, Extended
 from volar.core.registry import build_config
 from volar.decoders import TABLE
-from volar.nn.flow import STEP_COST, integrate, sample_time
-from volar.nn.transformer import Trunk, full_mask
+from volar.nn.flow import integrate, sample_time
+from volar.nn.transformer import full_mask
 from volar.tokenizers import TABLE as TOKENIZERS
 
-WIDTH, HORIZON, DIM, TOKENS = 32, 4, 3, 6
-
-
-class Surroundings(nn.Module):
-    """Stands for a backbone: a learned embedding of an input, and a trunk that continues it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Linear(5, WIDTH)
-        self.trunk = Trunk(WIDTH, depth=2, heads=4)
-
-    def context(self, inputs: torch.Tensor, mask: torch.Tensor | None = None) -> Context:
-        tokens = self.embed(inputs)
-        mask = torch.ones(inputs.shape[:2], dtype=torch.bool) if mask is None else mask
-        prefix = self.trunk.prefix(tokens, mask)
-        return Context(tokens=tokens, mask=mask, extend=lambda new, sees: self.trunk.extend(prefix, new, sees))
-
-
-def make(name: str, tokenizer: str = "bins", **options: float | str) -> tuple[Surroundings, Decoder]:
-    torch.manual_seed(0)
-    cls = TABLE.load(name)
-    sizes = {"width": WIDTH, "horizon": HORIZON, "action_dim": DIM}
-    if issubclass(cls, TokenDecoder):
-        return Surroundings(), cls(build_config(cls, options), **sizes, tokenizer=fitted(tokenizer))
-    return Surroundings(), cls(build_config(cls, options), **sizes)
-
-
-def fitted(name: str) -> Tokenizer:
-    cls = TOKENIZERS.load(name)
-    tokenizer = cls(cls.Config(), horizon=HORIZON, action_dim=DIM)
-    tokenizer.fit(torch.tanh(torch.randn(64, HORIZON, DIM, generator=seeded(2))), generator=seeded(2))
-    return tokenizer
-
-
-def seeded(number: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(number)
+ANYTIME = [name for name in TABLE if issubclass(TABLE.load(name), AnytimeDecoder)]
 
 
 @pytest.fixture
@@ -68,14 +34,14 @@ class TestEveryDecoder:
         inputs, actions, valid = batch
         loss = decoder.loss(around.context(inputs), actions, valid, generator=seeded())
         assert loss.shape == (8,) and torch.isfinite(loss).all() and (loss >= 0).all()
-        chunk = decoder.sample(around.context(inputs), generator=seeded())
-        assert chunk.shape == (8, HORIZON, DIM) and torch.isfinite(chunk).all()
-        assert decoder.evaluations >= 1
+        sample = decoder.sample(around.context(inputs), generator=seeded())
+        assert sample.actions.shape == (8, HORIZON, DIM) and torch.isfinite(sample.actions).all()
+        assert sample.evaluations.shape == (8,) and (sample.evaluations >= 1).all()
 
     def test_same_seed_same_chunk(self, name, batch):
         around, decoder = make(name)
         context = around.context(batch[0])
-        first, second = (decoder.sample(context, generator=seeded(3)) for _ in range(2))
+        first, second = (decoder.sample(context, generator=seeded(3)).actions for _ in range(2))
         assert torch.equal(first, second)
 
     def test_padded_context_tokens_change_nothing(self, name, batch):
@@ -83,8 +49,8 @@ class TestEveryDecoder:
         inputs = batch[0]
         longer = torch.cat([inputs, torch.full((8, 2, 5), 1e3)], dim=1)
         mask = torch.arange(TOKENS + 2).expand(8, -1) < TOKENS
-        expected = decoder.sample(around.context(inputs), generator=seeded())
-        padded = decoder.sample(around.context(longer, mask), generator=seeded())
+        expected = decoder.sample(around.context(inputs), generator=seeded()).actions
+        padded = decoder.sample(around.context(longer, mask), generator=seeded()).actions
         torch.testing.assert_close(padded, expected, rtol=1e-4, atol=1e-5)
 
     def test_padded_steps_carry_no_loss(self, name, batch):
@@ -117,12 +83,12 @@ class TestEveryDecoder:
         around, decoder = make(name)
         inputs, actions, valid = batch
         optimizer = torch.optim.Adam([*around.parameters(), *decoder.parameters()], lr=3e-3)
-        before = (decoder.sample(around.context(inputs), generator=seeded()) - actions).abs().mean().item()
+        before = (decoder.sample(around.context(inputs), generator=seeded()).actions - actions).abs().mean().item()
         for step in range(300):
             optimizer.zero_grad()
             decoder.loss(around.context(inputs), actions, valid, generator=seeded(step)).mean().backward()
             optimizer.step()
-        after = (decoder.sample(around.context(inputs), generator=seeded()) - actions).abs().mean().item()
+        after = (decoder.sample(around.context(inputs), generator=seeded()).actions - actions).abs().mean().item()
         assert after < 0.35 * before
 
     def test_wrong_shape_names_the_argument(self, name, batch):
@@ -149,7 +115,7 @@ def test_flow_keeps_two_modes_where_regression_averages():
             decoder.loss(around.context(inputs), actions, valid, generator=seeded(step)).mean().backward()
             optimizer.step()
         with torch.no_grad():
-            sampled[name] = decoder.sample(around.context(inputs), generator=seeded(9)).mean((1, 2))
+            sampled[name] = decoder.sample(around.context(inputs), generator=seeded(9)).actions.mean((1, 2))
     assert (sampled["flow"].abs() > 0.7).float().mean() > 0.9
     assert 0.2 < (sampled["flow"] > 0).float().mean() < 0.8
     assert sampled["regression"].std() < 1e-3
@@ -168,10 +134,10 @@ def test_autoregression_speaks_every_tokenizer(tokenizer, batch):
         optimizer.step()
     decoder.eval()
     with torch.no_grad():
-        said = decoder.sample(around.context(inputs), generator=seeded())
+        sample = decoder.sample(around.context(inputs), generator=seeded())
     assert decoder.tokenizer.invalid_decodes == 0
-    assert (said - best).abs().mean() < 0.1 * (actions - actions.mean(0)).abs().mean()
-    assert decoder.evaluations <= int(decoder.longest) + 1
+    assert (sample.actions - best).abs().mean() < 0.1 * (actions - actions.mean(0)).abs().mean()
+    assert sample.evaluations.max() <= int(decoder.longest) + 1
 
 
 def test_autoregressive_likelihood_is_that_of_its_own_steps(batch):
@@ -202,18 +168,40 @@ def test_solver_has_its_order(solver, order):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.15)
 
 
-@pytest.mark.parametrize("solver", STEP_COST)
-def test_evaluations_are_counted_truly(solver):
-    around, decoder = make("flow", steps=3, solver=solver)
-    calls = []
-    context = around.context(torch.randn(2, TOKENS, 5))
-    counted = Context(
-        tokens=context.tokens,
-        mask=context.mask,
-        extend=lambda new, sees: (calls.append(1), context.extend(new, sees))[1],
-    )
-    decoder.sample(counted, generator=seeded())
-    assert len(calls) == decoder.evaluations
+@pytest.mark.parametrize("name", ANYTIME)
+class TestEveryAnytimeDecoder:
+    @pytest.mark.parametrize("evaluations", [1, 2, 5])
+    def test_evaluations_are_counted_truly_and_kept_to(self, name, evaluations, batch):
+        """A row's count never exceeds the budget, and the longest row's is the number of times the network ran."""
+        around, decoder = make(name)
+        calls = []
+        context = counted(around.context(batch[0]), calls)
+        with torch.no_grad():
+            sample = decoder.sample(context, generator=seeded(), budget=Budget(evaluations=evaluations))
+        assert 1 <= sample.evaluations.max() <= evaluations
+        assert len(calls) == sample.evaluations.max()
+        assert torch.isfinite(sample.actions).all()
+
+    def test_seconds_are_kept_to(self, name, batch):
+        """Each evaluation takes a second on the test's clock; three and a half seconds allow three or four."""
+        around, decoder = make(name)
+        calls = []
+        context = counted(around.context(batch[0]), calls)
+        budget = Budget(seconds=3.5, clock=lambda: float(len(calls)))
+        with torch.no_grad():
+            sample = decoder.sample(context, generator=seeded(), budget=budget)
+        assert 1 <= len(calls) <= 4 and torch.isfinite(sample.actions).all()
+
+
+def counted(context: Context, calls: list[int]) -> Context:
+    """The same context; every call of its `extend`, and of those that follow from it, is noted."""
+
+    def extend(new, sees):
+        calls.append(1)
+        longer = context.extend(new, sees)
+        return Extended(hidden=longer.hidden, context=counted(longer.context, calls))
+
+    return replace(context, extend=extend)
 
 
 def test_times_follow_the_beta_distribution():

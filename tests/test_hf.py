@@ -69,7 +69,7 @@ def test_extend_equals_the_models_own_joint_forward(folders: Folders, name: str)
     assert context.embed is not None
     for row, instruction in enumerate(INSTRUCTIONS):
         new = context.embed(words).expand(2, -1, -1)
-        ours = context.extend(new, causal_mask(6))[row]
+        ours = context.extend(new, causal_mask(6)).hidden[row]
 
         prompt = backbone._prompt((instruction,))
         length = prompt.ids.shape[1]
@@ -101,7 +101,7 @@ def test_extend_equals_florences_own_forward(folders: Folders) -> None:
         input_ids=prompt.ids, attention_mask=prompt.mask.long(), decoder_input_ids=words,
         pixel_values=backbone._pictures(batch).flatten(0, 1),
     )  # fmt: skip
-    ours = context.extend(context.embed(words), causal_mask(6))
+    ours = context.extend(context.embed(words), causal_mask(6)).hidden
     torch.testing.assert_close(ours, theirs.last_hidden_state, atol=1e-4, rtol=1e-3)
     real = context.mask
     torch.testing.assert_close(context.tokens[real], theirs.encoder_last_hidden_state[real], atol=1e-4, rtol=1e-3)
@@ -112,7 +112,7 @@ def test_extend_equals_florences_own_forward(folders: Folders) -> None:
 def test_what_is_trained(folders: Folders, name: str, train: str) -> None:
     backbone = build(folders(name), proprioception=2, train=train, lora_rank=2).train()
     context = backbone.encode(make_batch(proprioception=2))
-    hidden = context.extend(torch.randn(2, 3, backbone.width), causal_mask(3))
+    hidden = context.extend(torch.randn(2, 3, backbone.width), causal_mask(3)).hidden
     (hidden.square().sum() + context.tokens[context.mask].square().sum()).backward()
     learning = {key for key, value in backbone.named_parameters() if value.grad is not None}
     allowed = {key for key, value in backbone.named_parameters() if value.requires_grad}
@@ -155,7 +155,7 @@ def test_precision_is_the_models_alone(folders: Folders) -> None:
     backbone = build(folders("smolvlm"), proprioception=2, precision="bfloat16", train="lora")
     context = backbone.encode(make_batch(proprioception=2))
     assert next(backbone.vlm.parameters()).dtype == torch.bfloat16
-    hidden = context.extend(torch.randn(2, 3, 32), causal_mask(3))
+    hidden = context.extend(torch.randn(2, 3, 32), causal_mask(3)).hidden
     assert context.tokens.dtype == hidden.dtype == torch.float32
     hidden.sum().backward()
 

@@ -102,12 +102,7 @@ class Compact(FrozenVision):
         body = self.body(batch.proprioception)[:, None]
         tokens = torch.cat([seen, words, body], dim=1)
         mask = self._mask(seen.shape[1], text.mask[text.row])
-        prefix = self.trunk.prefix(tokens, mask)
-
-        def extend(new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Float[Tensor, "b s d"]:
-            return self.trunk.extend(prefix, new + goal[:, None], sees)
-
-        return Context(tokens=tokens, mask=mask, extend=extend, layers=prefix.layers)
+        return self.trunk.context(tokens, mask, hint=goal[:, None])
 
     def card(self) -> Card:
         return Card(

@@ -20,7 +20,7 @@ from transformers.utils import cached_file, logging
 
 from volar.backbones.families import FAMILIES, Prompt
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.model import Backbone, Batch, Card, Context
+from volar.core.model import Backbone, Batch, Card, Context, Extended
 from volar.core.robot import Camera
 from volar.nn.transformer import causal_mask
 
@@ -31,12 +31,15 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What the language part has read so far. position: of the next token, per row. layers: keys and values
-    [b heads t d_head] that new tokens look at."""
+    [b heads t d_head] that new tokens look at. Of an encoder-decoder: the first `encoded` states are the encoder's,
+    `layers` are made of them, and `said` are the decoder's own keys and values of the tokens that came after."""
 
     hidden: Float[Tensor, "b t d"]
     mask: Bool[Tensor, "b t"]
     position: Int[Tensor, " b"]
     layers: tuple[tuple[Tensor, Tensor], ...]
+    encoded: int = 0
+    said: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 class HuggingFace(Backbone):
@@ -123,10 +126,15 @@ class HuggingFace(Backbone):
         if self.body is not None:
             read = self._add_body(read, self.body(batch.proprioception)[:, None])
 
-        def extend(new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Float[Tensor, "b s d"]:
-            return self._continue(read, new, sees).hidden[:, -new.shape[1] :].float()
+        return self._context(read)
 
-        return Context(tokens=read.hidden.float(), mask=read.mask, extend=extend, layers=read.layers, embed=self._embed)
+    def _context(self, read: Reading) -> Context:
+        def extend(new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Extended:
+            longer = self._continue(read, new, sees)
+            return Extended(hidden=longer.hidden[:, -new.shape[1] :].float(), context=self._context(longer))
+
+        hidden, mask = read.hidden.float(), read.mask
+        return Context(tokens=hidden, mask=mask, extend=extend, layers=read.layers, embed=self._embed)
 
     def card(self) -> Card:
         trained = {"frozen": "frozen", "lora": f"LoRA rank {self.config.lora_rank}", "full": "trained in full"}
@@ -178,7 +186,7 @@ class HuggingFace(Backbone):
             heads = (attention.k_proj(hidden), attention.v_proj(hidden))
             layers.append(tuple(each.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for each in heads))
         start = torch.zeros(hidden.shape[0], dtype=torch.long, device=hidden.device)
-        return Reading(hidden=hidden, mask=mask, position=start, layers=tuple(layers))
+        return Reading(hidden=hidden, mask=mask, position=start, layers=tuple(layers), encoded=hidden.shape[1])
 
     def _add_body(self, read: Reading, token: Float[Tensor, "b 1 d"]) -> Reading:
         """Proprioception is read after the prompt, like the state of pi0; an encoder's states are just joined by it."""
@@ -199,15 +207,19 @@ class HuggingFace(Backbone):
         if sees.shape != (size, size):
             raise ValueError(f"sees must be [{size} {size}] for {size} new tokens, got {list(sees.shape)}.")
         new, among = new.to(self.vlm.dtype), sees.expand(batch, 1, size, size)
+        before = read.mask if not self.family.two_sided else read.mask[:, read.encoded :]
+        seen = torch.cat([before[:, None, None].expand(-1, -1, size, -1), among], dim=-1)
         kept = DynamicCache(ddp_cache_data=read.layers)
         if self.family.two_sided:
+            said = DynamicCache(ddp_cache_data=read.said)
             output = self.language.decoder(
-                inputs_embeds=new, attention_mask=_additive(among, new.dtype), encoder_hidden_states=read.hidden,
-                encoder_attention_mask=read.mask.long(), use_cache=True,
-                past_key_values=EncoderDecoderCache(DynamicCache(), kept),
+                inputs_embeds=new, attention_mask=_additive(seen, new.dtype),
+                encoder_hidden_states=read.hidden[:, : read.encoded],
+                encoder_attention_mask=read.mask[:, : read.encoded].long(), use_cache=True,
+                past_key_values=EncoderDecoderCache(said, kept),
             )  # fmt: skip
         else:
-            seen = torch.cat([read.mask[:, None, None].expand(-1, -1, size, -1), among], dim=-1)
+            said = DynamicCache()
             output = self.language(
                 inputs_embeds=new, attention_mask=_additive(seen, new.dtype), past_key_values=kept, use_cache=True,
                 position_ids=read.position[:, None] + torch.arange(size, device=new.device),
@@ -217,6 +229,8 @@ class HuggingFace(Backbone):
             mask=F.pad(read.mask, (0, size), value=True),
             position=read.position + size,
             layers=_keys_values(kept),
+            encoded=read.encoded,
+            said=_keys_values(said),
         )
 
     def _prompt(self, instructions: tuple[str, ...]) -> Prompt:

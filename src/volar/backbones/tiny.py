@@ -65,12 +65,7 @@ class Tiny(Backbone):
         goal = words.sum(dim=1, keepdim=True) / real.sum(dim=1)[:, None, None].clamp_min(1)
         tokens = torch.cat([*seen, self.body(batch.proprioception)[:, None], words], dim=1)
         mask = F.pad(real, (tokens.shape[1] - real.shape[1], 0), value=True)
-        prefix = self.trunk.prefix(tokens, mask)
-
-        def extend(new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Float[Tensor, "b s d"]:
-            return self.trunk.extend(prefix, new + goal, sees)
-
-        return Context(tokens=tokens, mask=mask, extend=extend, layers=prefix.layers)
+        return self.trunk.context(tokens, mask, hint=goal)
 
     def card(self) -> Card:
         return Card(name="tiny", joint_vision_language_pretraining=False)

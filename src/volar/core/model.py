@@ -4,9 +4,11 @@ Letters, for the whole package: b batch, c cameras, t context tokens, s new toke
 dimension, p proprioception, n candidates, g group, k bins or vocabulary, l layers.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,7 +38,7 @@ class Batch:
     valid: Bool[Tensor, "b h"] | None = None
 
 
-Extend = Callable[[Float[Tensor, "b s d"], Bool[Tensor, "s s"]], Float[Tensor, "b s d"]]
+Extend = Callable[[Float[Tensor, "b s d"], Bool[Tensor, "s s"]], "Extended"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +47,8 @@ class Context:
 
     tokens, mask: the context itself; False in the mask is padding.
     extend(new, sees): continue the backbone's own sequence by s new tokens, sees[i, j] = "token i may look at new
-    token j"; every new token sees the whole context. Nothing of the context is computed again. Returns the hidden
-    states of the new tokens.
+    token j"; every new token sees the whole context. Nothing of the context is computed again. Gives the new tokens'
+    hidden states, and the context that they are part of from now on (a key-value cache); the old one stays as it is.
     layers: per layer the context's keys and values [b heads t d_head], for experts with weights of their own
     (pi0, arXiv 2410.24164); None where the backbone keeps none.
     embed: token ids -> embeddings in the backbone's vocabulary, for text; None where there is none.
@@ -61,6 +63,14 @@ class Context:
     @property
     def width(self) -> int:
         return self.tokens.shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extended:
+    """hidden: the new tokens' states. context: the old context with the new tokens at its end."""
+
+    hidden: Float[Tensor, "b s d"]
+    context: Context
 
 
 class Backbone(nn.Module, ABC):
@@ -114,13 +124,30 @@ class Card:
         return "VLA" if self.joint_vision_language_pretraining else "multimodal policy"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What a decoder gives for a context.
+
+    actions: normalised chunks. evaluations: how often the network was evaluated for each row.
+    strangeness: how far the row's end is from anything the decoder would call likely, larger is stranger; None for
+    decoders that cannot tell.
+    """
+
+    actions: Float[Tensor, "b h a"]
+    evaluations: Int[Tensor, " b"]
+    strangeness: Float[Tensor, " b"] | None = None
+
+    @classmethod
+    def after(cls, evaluations: int, actions: Float[Tensor, "b h a"]) -> "Sample":
+        """Every row took the same number of evaluations."""
+        return cls(actions=actions, evaluations=torch.full((len(actions),), evaluations, device=actions.device))
+
+
 class Decoder(nn.Module, ABC):
     """Turns a context into a chunk of normalised actions.
 
     Constructor: `(config, *, width, horizon, action_dim)`; `width` is the context's d.
     """
-
-    evaluations: int = 1  # network evaluations of the last `sample`, kept for the compute ledger
 
     @abstractmethod
     def loss(
@@ -130,7 +157,73 @@ class Decoder(nn.Module, ABC):
         """One loss per sample, averaged over its valid steps."""
 
     @abstractmethod
-    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Float[Tensor, "b h a"]: ...
+    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Sample: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much a decoder that iterates may spend on one chunk; it ends at whichever limit comes first, and at its own
+    settings where there is none. At least one evaluation is always made.
+
+    evaluations: of the network, per row. seconds: of wall time on `clock`; a decoder looks at it between evaluations,
+    so it may be overshot by the time of one.
+    """
+
+    evaluations: int | None = None
+    seconds: float | None = None
+    clock: Callable[[], float] = time.perf_counter
+
+    def __post_init__(self) -> None:
+        if self.evaluations is not None and self.evaluations < 1:
+            raise ConfigError(f"A budget allows at least 1 evaluation, got {self.evaluations}.")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ConfigError(f"A budget's seconds must be positive, got {self.seconds}.")
+
+    @property
+    def limited(self) -> bool:
+        return self.evaluations is not None or self.seconds is not None
+
+
+UNLIMITED = Budget()
+
+
+class AnytimeDecoder(Decoder):
+    """A Decoder that iterates, so that it can spend more or less on the same chunk."""
+
+    @abstractmethod
+    def sample(
+        self, context: Context, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED
+    ) -> Sample: ...
+
+
+Field = Callable[[Float[Tensor, "b h a"], Float[Tensor, " b"]], Float[Tensor, "b h a"]]
+
+
+class FieldDecoder(AnytimeDecoder):
+    """An AnytimeDecoder that follows a vector field over chunks. Fields of several policies can be combined before
+    one of them solves: `solver.solve(lambda x, t: 0.5 * first.field(c1, x, t) + 0.5 * second.field(c2, x, t), ...)`."""
+
+    @abstractmethod
+    def field(
+        self, context: Context, chunks: Float[Tensor, "b h a"], time: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b h a"]:
+        """The learned field at `chunks`; one network evaluation. What it means (velocity, noise, descent direction)
+        and whether `time` matters is the member's: only fields of the same kind may be added."""
+
+    @abstractmethod
+    def solve(
+        self, field: Field, *, rows: int, device: torch.device, generator: torch.Generator | None = None,
+        budget: Budget = UNLIMITED,
+    ) -> Sample:  # fmt: skip
+        """`rows` chunks by following `field`, each call of which is one evaluation."""
+
+    def sample(
+        self, context: Context, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED
+    ) -> Sample:
+        tokens = context.tokens
+        return self.solve(
+            partial(self.field, context), rows=len(tokens), device=tokens.device, generator=generator, budget=budget
+        )
 
 
 def masked_mean(values: Float[Tensor, "b h"], valid: Bool[Tensor, "b h"]) -> Float[Tensor, " b"]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from volar.core.errors import ConfigError
-from volar.core.model import Context, TokenDecoder, Tokenizer
+from volar.core.model import Context, Sample, TokenDecoder, Tokenizer
 from volar.nn.transformer import causal_mask, sinusoid
 
 IGNORED = -100  # cross-entropy's label for padding
@@ -47,7 +47,7 @@ class Autoregressive(TokenDecoder):
         """Of the token after each of `before`; `before` begins with `self.end`."""
         places = torch.arange(before.shape[1], device=before.device) / POSITIONS
         tokens = self.embedding(before) + sinusoid(places, self.width)
-        return self.out(context.extend(tokens, causal_mask(before.shape[1], before.device)))
+        return self.out(context.extend(tokens, causal_mask(before.shape[1], before.device)).hidden)
 
     def loss(
         self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],
@@ -67,21 +67,21 @@ class Autoregressive(TokenDecoder):
         )
         return losses.sum(-1) / (labels != IGNORED).sum(-1) * valid.any(-1)
 
-    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Float[Tensor, "b h a"]:
+    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Sample:
         device, rows = context.tokens.device, len(context.tokens)
         said = torch.full((rows, 1), self.end, device=device)
         ended = torch.zeros(rows, dtype=torch.bool, device=device)
-        self.evaluations = 0
+        spent = torch.zeros(rows, dtype=torch.long, device=device)
         while said.shape[1] <= int(self.longest) and not ended.all():
             logits = self.logits(context, said)[:, -1]
             if self.tokenizer.length:
                 logits[:, self.end] = -torch.inf
+            spent += ~ended
             token = self._choose(logits, generator).masked_fill(ended, self.end)
             said = torch.cat([said, token[:, None]], dim=1)
             ended = ended | (token == self.end)
-            self.evaluations += 1
         sequences = [[token for token in row if token != self.end] for row in said[:, 1:].tolist()]
-        return self.tokenizer.decode(sequences).to(device)
+        return Sample(actions=self.tokenizer.decode(sequences).to(device), evaluations=spent)
 
     def _choose(self, logits: Float[Tensor, "b k"], generator: torch.Generator | None) -> Int[Tensor, " b"]:
         if self.config.temperature == 0:

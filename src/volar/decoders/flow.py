@@ -10,12 +10,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from volar.core.errors import ConfigError
-from volar.core.model import Context, Decoder, masked_mean
+from volar.core.model import UNLIMITED, Budget, Context, Field, FieldDecoder, Sample, masked_mean
 from volar.nn.flow import STEP_COST, Solver, integrate, interpolate, sample_time
 from volar.nn.transformer import full_mask, sinusoid
 
 
-class Flow(Decoder):
+class Flow(FieldDecoder):
     """Generative, hence able to keep several ways of doing a task apart."""
 
     @dataclass(frozen=True, kw_only=True)
@@ -34,20 +34,19 @@ class Flow(Decoder):
     def __init__(self, config: Config, *, width: int, horizon: int, action_dim: int) -> None:
         super().__init__()
         self.config, self.width, self.shape = config, width, (horizon, action_dim)
-        self.evaluations = config.steps * STEP_COST[config.solver]
         self.position = nn.Parameter(torch.randn(horizon, width) * 0.02)
         self.action_in = nn.Linear(action_dim, width)
         self.action_time = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
         self.out = nn.Linear(width, action_dim)
 
-    def velocity(
-        self, context: Context, noisy: Float[Tensor, "b h a"], time: Float[Tensor, " b"]
+    def field(
+        self, context: Context, chunks: Float[Tensor, "b h a"], time: Float[Tensor, " b"]
     ) -> Float[Tensor, "b h a"]:
-        """The field at `noisy`; one network evaluation."""
-        tokens = self.action_in(noisy)
+        """The velocity, from data to noise, at `chunks`."""
+        tokens = self.action_in(chunks)
         time_tokens = sinusoid(time, self.width)[:, None].expand_as(tokens)
         tokens = self.action_time(torch.cat([tokens, time_tokens], dim=-1)) + self.position
-        return self.out(context.extend(tokens, full_mask(tokens.shape[1], tokens.device)))
+        return self.out(context.extend(tokens, full_mask(tokens.shape[1], tokens.device)).hidden)
 
     def loss(
         self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],
@@ -58,12 +57,13 @@ class Flow(Decoder):
             len(actions), alpha=self.config.beta_alpha, beta=self.config.beta_beta,
             generator=generator, device=actions.device,
         )  # fmt: skip
-        predicted = self.velocity(context, interpolate(actions, noise, time), time)
+        predicted = self.field(context, interpolate(actions, noise, time), time)
         return masked_mean((predicted - (noise - actions)).square().mean(-1), valid)
 
-    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Float[Tensor, "b h a"]:
-        noise = torch.randn((len(context.tokens), *self.shape), generator=generator, device=context.tokens.device)
-        return integrate(
-            lambda noisy, time: self.velocity(context, noisy, time),
-            noise, steps=self.config.steps, solver=self.config.solver,
-        )  # fmt: skip
+    def solve(
+        self, field: Field, *, rows: int, device: torch.device, generator: torch.Generator | None = None,
+        budget: Budget = UNLIMITED,
+    ) -> Sample:  # fmt: skip
+        noise = torch.randn((rows, *self.shape), generator=generator, device=device)
+        steps, solver = self.config.steps, self.config.solver
+        return Sample.after(steps * STEP_COST[solver], integrate(field, noise, steps=steps, solver=solver))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from volar.core.model import Context, Decoder, masked_mean
+from volar.core.model import Context, Decoder, Sample, masked_mean
 from volar.nn.transformer import full_mask
 
 
@@ -23,7 +23,7 @@ class Regression(Decoder):
 
     def forward(self, context: Context) -> Float[Tensor, "b h a"]:
         queries = self.queries.expand(len(context.tokens), -1, -1)
-        return self.out(context.extend(queries, full_mask(len(self.queries), queries.device)))
+        return self.out(context.extend(queries, full_mask(len(self.queries), queries.device)).hidden)
 
     def loss(
         self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],
@@ -31,5 +31,5 @@ class Regression(Decoder):
     ) -> Float[Tensor, " b"]:  # fmt: skip
         return masked_mean((self(context) - actions).abs().mean(-1), valid)
 
-    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Float[Tensor, "b h a"]:
-        return self(context)
+    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Sample:
+        return Sample.after(1, self(context))

@@ -1,6 +1,6 @@
 """Transformer blocks whose prefix is computed once and can then be continued by new tokens.
 
-`Trunk` is what `compact` and `tiny` hand out as `Context.extend`; not a language model.
+`Trunk` is what small backbones hand out as a Context; not a language model.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from volar.core.model import Context, Extended
 
 
 def causal_mask(size: int, device: torch.device | str = "cpu") -> Bool[Tensor, "s s"]:
@@ -55,14 +57,15 @@ class Block(nn.Module):
 
     def forward(
         self, new: Float[Tensor, "b s d"], prefix: tuple[Tensor, Tensor], mask: Bool[Tensor, "b 1 s ts"]
-    ) -> Float[Tensor, "b s d"]:
+    ) -> tuple[Float[Tensor, "b s d"], tuple[Tensor, Tensor]]:
+        """The new tokens' states, and the keys and values of prefix and new tokens together."""
         normed = self.norm_attention(new)
         query = rearrange(self.query(normed), "b s (n d) -> b n s d", n=self.heads)
         keys, values = self._split(normed)
         keys, values = torch.cat([prefix[0], keys], dim=2), torch.cat([prefix[1], values], dim=2)
         mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
         new = new + self.out(rearrange(mixed, "b n s d -> b s (n d)"))
-        return new + self.mlp(self.norm_mlp(new))
+        return new + self.mlp(self.norm_mlp(new)), (keys, values)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,14 @@ class Prefix:
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     mask: Bool[Tensor, "b t"]
+
+
+@dataclass(frozen=True)
+class Extension:
+    """The states of new tokens, and the prefix that they are now part of."""
+
+    hidden: Float[Tensor, "b s d"]
+    prefix: Prefix
 
 
 class Trunk(nn.Module):
@@ -85,12 +96,29 @@ class Trunk(nn.Module):
     def prefix(self, tokens: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Prefix:
         return Prefix(tuple(block.keys_values(tokens) for block in self.blocks), mask)  # type: ignore[operator]
 
-    def extend(self, prefix: Prefix, new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Float[Tensor, "b s d"]:
+    def extend(self, prefix: Prefix, new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Extension:
         batch, size = new.shape[:2]
         if sees.shape != (size, size):
             raise ValueError(f"sees must be [{size} {size}] for {size} new tokens, got {list(sees.shape)}.")
         seen_prefix = prefix.mask[:, None].expand(batch, size, -1)
         mask = torch.cat([seen_prefix, sees.expand(batch, size, size)], dim=-1)[:, None]
+        layers = []
         for block, keys_values in zip(self.blocks, prefix.layers, strict=True):
-            new = block(new, keys_values, mask)
-        return self.norm(new)
+            new, longer = block(new, keys_values, mask)
+            layers.append(longer)
+        grown = torch.cat([prefix.mask, prefix.mask.new_ones(batch, size)], dim=1)
+        return Extension(self.norm(new), Prefix(tuple(layers), grown))
+
+    def context(
+        self, tokens: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"], *, hint: Float[Tensor, "b 1 d"] | None = None
+    ) -> Context:
+        """`tokens` as a Context that this trunk continues. hint: added to every new token."""
+        return self._context(tokens, self.prefix(tokens, mask), hint)
+
+    def _context(self, tokens: Tensor, prefix: Prefix, hint: Tensor | None) -> Context:
+        def extend(new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Extended:
+            longer = self.extend(prefix, new if hint is None else new + hint, sees)
+            seen = torch.cat([tokens, longer.hidden], dim=1)
+            return Extended(hidden=longer.hidden, context=self._context(seen, longer.prefix, hint))
+
+        return Context(tokens=tokens, mask=prefix.mask, extend=extend, layers=prefix.layers)

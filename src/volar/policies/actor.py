@@ -7,19 +7,20 @@ import numpy as np
 import torch
 
 from volar.core.errors import ConfigError, EpisodeError
-from volar.core.model import Batch
+from volar.core.model import UNLIMITED, Batch, Budget
 from volar.core.robot import Actor, Chunk, Observation
 from volar.policies.vla import Policy, latest_checkpoint
 
 
 class PolicyActor(Actor):
-    """`execute` actions of every chunk are carried out before the next look. It is a choice of whoever runs the
-    policy, recorded with the result, and never a hidden part of the checkpoint."""
+    """`execute` actions of every chunk are carried out before the next look, and a decoder that iterates spends at most
+    `budget` on a chunk. Both are choices of whoever runs the policy, recorded with the result, and never a hidden part
+    of the checkpoint."""
 
-    def __init__(self, policy: Policy, *, execute: int) -> None:
+    def __init__(self, policy: Policy, *, execute: int, budget: Budget = UNLIMITED) -> None:
         if not 1 <= execute <= policy.config.horizon:
             raise ConfigError(f"execute must be 1 to {policy.config.horizon} (the policy's horizon), got {execute}.")
-        self.policy, self.execute = policy.eval(), execute
+        self.policy, self.execute, self.budget = policy.eval(), execute, budget
         self.device = next(policy.parameters()).device
         self.generator = torch.Generator(self.device)
 
@@ -29,12 +30,13 @@ class PolicyActor(Actor):
     def act(self, observation: Observation) -> Chunk:
         started = time.perf_counter()
         with torch.inference_mode():
-            chunk = self.policy.predict(self._batch(observation), generator=self.generator)[0].cpu().numpy()
+            sample = self.policy.predict(self._batch(observation), generator=self.generator, budget=self.budget)
+            chunk, evaluations = sample.actions[0].cpu().numpy(), int(sample.evaluations[0])
         actions = self.policy.normalize_action.denormalize(chunk).astype(np.float32)
         return Chunk(
             actions=actions,
             execute=self.execute,
-            evaluations=self.policy.decoder.evaluations,
+            evaluations=evaluations,
             latency=time.perf_counter() - started,
         )
 
@@ -55,6 +57,6 @@ class PolicyActor(Actor):
         )
 
 
-def load_policy(path: str | Path, *, execute: int, device: str = "cpu") -> PolicyActor:
+def load_policy(path: str | Path, *, execute: int, device: str = "cpu", budget: Budget = UNLIMITED) -> PolicyActor:
     """The trained policy at `path` (a checkpoint or a training run), ready to act. Raises ConfigError."""
-    return PolicyActor(Policy.load(latest_checkpoint(Path(path)), device=device), execute=execute)
+    return PolicyActor(Policy.load(latest_checkpoint(Path(path)), device=device), execute=execute, budget=budget)

@@ -13,7 +13,17 @@ import volar
 from volar.backbones import TABLE as BACKBONES
 from volar.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from volar.core.errors import ConfigError
-from volar.core.model import Backbone, Batch, Decoder, TokenDecoder, Tokenizer
+from volar.core.model import (
+    UNLIMITED,
+    AnytimeDecoder,
+    Backbone,
+    Batch,
+    Budget,
+    Decoder,
+    Sample,
+    TokenDecoder,
+    Tokenizer,
+)
 from volar.core.registry import build_config
 from volar.core.robot import RobotSpec
 from volar.data.normalize import Normalizer, Statistics
@@ -67,9 +77,14 @@ class Policy(nn.Module):
 
     forward = loss  # what accelerate and DDP call
 
-    def predict(self, batch: Batch, *, generator: torch.Generator | None = None) -> Float[Tensor, "b h a"]:
-        """Normalised chunks."""
-        return self.decoder.sample(self.backbone.encode(batch), generator=generator)
+    def predict(self, batch: Batch, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED) -> Sample:
+        """Normalised chunks. ConfigError for a limited budget where the decoder does not iterate."""
+        context = self.backbone.encode(batch)
+        if isinstance(self.decoder, AnytimeDecoder):
+            return self.decoder.sample(context, generator=generator, budget=budget)
+        if budget.limited:
+            raise ConfigError(f"The decoder {self.config.decoder!r} does not iterate, so it takes no budget.")
+        return self.decoder.sample(context, generator=generator)
 
     def save(self, folder: Path, *, facts: Mapping[str, Any]) -> None:
         """facts: how it came to be (step, seed, data, commit); shown by `volar info`, not needed to rebuild."""

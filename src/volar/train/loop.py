@@ -155,7 +155,7 @@ def validate(policy: Policy, windows: Windows, config: TrainConfig, device: torc
             generator = step_generator(config.seed, start, device)
             losses.append(policy.loss(batch, generator=generator))
             assert batch.actions is not None and batch.valid is not None
-            error = (policy.predict(batch, generator=generator) - batch.actions).abs().mean(-1)
+            error = (policy.predict(batch, generator=generator).actions - batch.actions).abs().mean(-1)
             errors.append(error[batch.valid])
     policy.train()
     return {"validation_loss": torch.cat(losses).mean().item(), "validation_error": torch.cat(errors).mean().item()}
