@@ -7,7 +7,7 @@ Letters in shapes: h horizon, a action dimension, p proprioception dimension, t 
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, get_args
@@ -241,7 +241,12 @@ class Episode:
 
 
 class Env(ABC):
-    """A world with one task at a time. Rendering happens only in `observe`, so looking is what costs."""
+    """A world with one task at a time. Rendering happens only in `observe`, so looking is what costs.
+
+    privileged: what `observe` shows that a real robot would not see, in words; recorded with every episode.
+    """
+
+    privileged: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -302,6 +307,17 @@ class Actor(ABC):
 
     @abstractmethod
     def act(self, observation: Observation) -> Chunk: ...
+
+
+class BatchActor(Actor):
+    """An Actor that can decide for several episodes at once, which saves most of a network's time."""
+
+    @abstractmethod
+    def act_many(self, rows: Sequence[int], observations: Sequence[Observation]) -> list[Chunk]:
+        """One chunk per observation. rows: which of the episodes begun by the last `reset` each belongs to."""
+
+    def act(self, observation: Observation) -> Chunk:
+        return self.act_many([0], [observation])[0]
 
 
 class PrivilegedActor(Actor):

@@ -1,6 +1,7 @@
 """A policy as an Actor: observation in the robot's units -> Batch -> normalised chunk -> Chunk in the robot's units."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,11 @@ import torch
 
 from volar.core.errors import ConfigError, EpisodeError
 from volar.core.model import UNLIMITED, Batch, Budget
-from volar.core.robot import Actor, Chunk, Observation
+from volar.core.robot import BatchActor, Camera, Chunk, Observation
 from volar.policies.vla import Policy, latest_checkpoint
 
 
-class PolicyActor(Actor):
+class PolicyActor(BatchActor):
     """`execute` actions of every chunk are carried out before the next look, and a decoder that iterates spends at most
     `budget` on a chunk. Both are choices of whoever runs the policy, recorded with the result, and never a hidden part
     of the checkpoint."""
@@ -27,34 +28,37 @@ class PolicyActor(Actor):
     def reset(self, seed: int) -> None:
         self.generator.manual_seed(seed)
 
-    def act(self, observation: Observation) -> Chunk:
+    def act_many(self, rows: Sequence[int], observations: Sequence[Observation]) -> list[Chunk]:
+        """Every chunk's latency is that of the whole batch: this is how long its episode had to wait."""
         started = time.perf_counter()
         with torch.inference_mode():
-            sample = self.policy.predict(self._batch(observation), generator=self.generator, budget=self.budget)
-            chunk, evaluations = sample.actions[0].cpu().numpy(), int(sample.evaluations[0])
-        actions = self.policy.normalize_action.denormalize(chunk).astype(np.float32)
-        return Chunk(
-            actions=actions,
-            execute=self.execute,
-            evaluations=evaluations,
-            latency=time.perf_counter() - started,
+            sample = self.policy.predict(self._batch(observations), generator=self.generator, budget=self.budget)
+        actions = self.policy.normalize_action.denormalize(sample.actions.cpu().numpy()).astype(np.float32)
+        latency = time.perf_counter() - started
+        return [
+            Chunk(actions=chunk, execute=self.execute, evaluations=evaluations, latency=latency)
+            for chunk, evaluations in zip(actions, sample.evaluations.tolist(), strict=True)
+        ]
+
+    def _batch(self, observations: Sequence[Observation]) -> Batch:
+        proprioception = np.stack([observation.proprioception for observation in observations])
+        normalised = self.policy.normalize_proprioception.normalize(proprioception)
+        return Batch(
+            images={camera.name: self._pictures(camera, observations) for camera in self.policy.robot.cameras},
+            instructions=tuple(observation.instruction for observation in observations),
+            proprioception=torch.as_tensor(normalised, dtype=torch.float32, device=self.device),
         )
 
-    def _batch(self, observation: Observation) -> Batch:
-        images = {}
-        for camera in self.policy.robot.cameras:
+    def _pictures(self, camera: Camera, observations: Sequence[Observation]) -> torch.Tensor:
+        shape = (camera.height, camera.width, 3)
+        pictures = []
+        for observation in observations:
             image = observation.images.get(camera.name)
-            shape = (camera.height, camera.width, 3)
             if image is None or image.shape != shape:
                 came = "none" if image is None else image.shape
                 raise EpisodeError(f"Camera {camera.name!r}: the policy expects a picture {shape}, got {came}.")
-            images[camera.name] = torch.from_numpy(np.ascontiguousarray(image))[None].to(self.device)
-        proprioception = self.policy.normalize_proprioception.normalize(observation.proprioception)
-        return Batch(
-            images=images,
-            instructions=(observation.instruction,),
-            proprioception=torch.as_tensor(proprioception, dtype=torch.float32, device=self.device)[None],
-        )
+            pictures.append(image)
+        return torch.from_numpy(np.stack(pictures)).to(self.device)
 
 
 def load_policy(path: str | Path, *, execute: int, device: str = "cpu", budget: Budget = UNLIMITED) -> PolicyActor:
