@@ -5,6 +5,7 @@ Every interval here inverts one score test, with nuisance probabilities at their
 several tasks are weighted strata. Says how far chance in the episodes reaches, not chance in the training.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import root_scalar
 from scipy.stats import norm
+
+GAINS = np.array([-1.0, 0.0, 1.0])  # of one scene: only the second arm solved it, no difference, only the first did
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +65,12 @@ def mean_rate(successes: Sequence[int], episodes: Sequence[int], *, confidence: 
         raise ValueError(f"Successes must lie in 0..episodes, got {list(successes)} of {list(episodes)}.")
     counts = np.array([[total - won, won] for won, total in zip(successes, episodes, strict=True)], dtype=float)
     counts = counts.reshape(-1, 2)
-    return score_interval(counts, np.array([0.0, 1.0]), _equal(len(counts)), confidence=confidence)
+    return score_interval(counts, np.array([0.0, 1.0]), equal_weights(len(counts)), confidence=confidence)
 
 
 def paired_difference(tasks: Sequence[Pairs], *, confidence: float = 0.95) -> Interval:
     """First arm's success rate minus the second's on the same scenes, as the mean over tasks. One task: Tango."""
-    counts = np.array(
-        [[pairs.second_only, pairs.both + pairs.neither, pairs.first_only] for pairs in tasks], dtype=float
-    ).reshape(-1, 3)
-    return score_interval(counts, np.array([-1.0, 0.0, 1.0]), _equal(len(counts)), confidence=confidence)
+    return score_interval(paired_counts(tasks), GAINS, equal_weights(len(tasks)), confidence=confidence)
 
 
 def score_interval(
@@ -85,23 +85,15 @@ def score_interval(
     A value m of the sum stays inside when |estimate - m| <= z * (standard error that the data would have if m were
     true). ValueError for a stratum without draws.
     """
-    sizes = counts.sum(1)
-    if not len(counts) or (sizes <= 0).any():
-        raise ValueError(f"Every task needs at least one scored episode, got {sizes.astype(int).tolist()}.")
+    sizes = _sizes(counts)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}.")
     z = float(norm.ppf(0.5 + confidence / 2))
     estimate = round(float(weights @ (counts @ values / sizes)), 12)  # six sixths are one
     reach = weights[:, None] * values
 
-    def moments(tilt: float) -> tuple[float, float]:
-        chances = _tilted(counts, reach, tilt)
-        means = chances @ values
-        variance = weights**2 @ ((chances @ values**2 - means**2) / sizes)
-        return float(weights @ means), float(np.sqrt(max(variance, 0.0)))
-
     def excess(tilt: float) -> float:
-        mean, error = moments(tilt)
+        mean, error = _moments(counts, values, weights, tilt)
         return abs(mean - estimate) - z * error if error else -1.0
 
     limits = []
@@ -112,8 +104,69 @@ def score_interval(
         near, far = 0.0, sign
         while excess(far) < 0:
             near, far = far, 2 * far
-        limits.append(moments(root_scalar(excess, bracket=(near, far), method="brentq", xtol=1e-12).root)[0])
+        tilt = root_scalar(excess, bracket=(near, far), method="brentq", xtol=1e-12).root
+        limits.append(_moments(counts, values, weights, tilt)[0])
     return Interval(estimate=estimate, low=limits[0], high=limits[1])
+
+
+def score_z(
+    counts: Float[np.ndarray, "strata k"],
+    values: Float[np.ndarray, " k"],
+    weights: Float[np.ndarray, " strata"],
+    *,
+    null: float = 0.0,
+) -> float:
+    """(estimate - null) / (standard error that the data would have if null were the true weighted mean).
+
+    Standard normal under the null; |score_z| <= z exactly for the nulls inside score_interval. Infinite when the null
+    allows no spread and the data contradict it. ValueError for a null that no data could have.
+    """
+    estimate = round(float(weights @ (counts @ values / _sizes(counts))), 12)
+    reach = weights[:, None] * values
+    low, high = float(reach.min(1).sum()), float(reach.max(1).sum())
+    if not low < null < high:
+        raise ValueError(f"The null must lie between {low:g} and {high:g}, got {null:g}.")
+
+    def gap(tilt: float) -> float:
+        return _moments(counts, values, weights, tilt)[0] - null
+
+    tilt = 0.0
+    if abs(estimate - null) > 1e-12:
+        near, far = 0.0, math.copysign(1.0, null - estimate)
+        while gap(far) * far < 0:
+            near, far = far, 2 * far
+        tilt = root_scalar(gap, bracket=(near, far), method="brentq", xtol=1e-12).root
+    error = _moments(counts, values, weights, tilt)[1]
+    if estimate == null:
+        return 0.0
+    return (estimate - null) / error if error else math.copysign(math.inf, estimate - null)
+
+
+def paired_counts(tasks: Sequence[Pairs]) -> Float[np.ndarray, "strata 3"]:
+    """Per task: scenes that only the second arm solved, that do not tell the arms apart, that only the first solved."""
+    return np.array(
+        [[pairs.second_only, pairs.both + pairs.neither, pairs.first_only] for pairs in tasks], dtype=float
+    ).reshape(-1, 3)
+
+
+def _sizes(counts: Float[np.ndarray, "strata k"]) -> Float[np.ndarray, " strata"]:
+    sizes = counts.sum(1)
+    if not len(counts) or (sizes <= 0).any():
+        raise ValueError(f"Every task needs at least one scored episode, got {sizes.astype(int).tolist()}.")
+    return sizes
+
+
+def _moments(
+    counts: Float[np.ndarray, "strata k"],
+    values: Float[np.ndarray, " k"],
+    weights: Float[np.ndarray, " strata"],
+    tilt: float,
+) -> tuple[float, float]:
+    """Weighted mean and its standard error under the tilted probabilities."""
+    chances = _tilted(counts, weights[:, None] * values, tilt)
+    means = chances @ values
+    variance = weights**2 @ ((chances @ values**2 - means**2) / counts.sum(1))
+    return float(weights @ means), float(np.sqrt(max(variance, 0.0)))
 
 
 def _tilted(
@@ -138,5 +191,6 @@ def _tilted(
     return chances
 
 
-def _equal(tasks: int) -> Float[np.ndarray, " strata"]:
+def equal_weights(tasks: int) -> Float[np.ndarray, " strata"]:
+    """Every task weighs the same."""
     return np.full(tasks, 1 / max(tasks, 1))
