@@ -7,6 +7,7 @@ TABLE = Table(
     {
         "compact": "volar.backbones.compact:Compact",
         "hf": "volar.backbones.hf:HuggingFace",
+        "state": "volar.backbones.state:State",
         "tiny": "volar.backbones.tiny:Tiny",
     },
 )

@@ -14,6 +14,9 @@ TABLE = Table(
     "environment",
     {
         "metaworld": "volar.envs.metaworld:MetaWorld",
+        "metaworld-state": "volar.envs.metaworld:MetaWorldState",
+        "tabletop": "volar.envs.tabletop:Tabletop",
+        "tabletop-state": "volar.envs.tabletop:TabletopState",
         "toy": "volar.envs.toy:Toy",
     },
 )

@@ -22,19 +22,10 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.robot import (
-    ActionSpec,
-    Camera,
-    Chunk,
-    Env,
-    Observation,
-    PrivilegedActor,
-    RestorableEnv,
-    RobotSpec,
-    Step,
-)
+from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.shared_scenes import SCENES, SUFFIX, SharedScene, scene_of
 from volar.envs.state_bytes import label_of, pack, unpack
+from volar.envs.state_view import StateView, WorldWithObjects
 
 if sys.platform == "linux":
     os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own default wants a display
@@ -87,6 +78,11 @@ ACTION = ActionSpec(
 )
 # Metres of the hand in the world; opening of the fingers in units of 0.1 m, 0 closed to 1 open.
 PROPRIOCEPTION = ("hand_x", "hand_y", "hand_z", "gripper_opening")
+# What the numbers behind them mean differs from task to task; zeros for a second object that the task does not have.
+OBJECT_STATE = (
+    *(f"object_{number}_{part}" for number in (1, 2) for part in ("x", "y", "z", "qx", "qy", "qz", "qw")),
+    "goal_x", "goal_y", "goal_z",
+)  # fmt: skip
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 SAVED = (":physics", ":body_pos", ":site_pos", ":observation")  # beside the task's own variables, hence the colons
 PLAIN = (np.ndarray, np.generic, int, float, type(None))
@@ -94,7 +90,7 @@ PLAIN = (np.ndarray, np.generic, int, float, type(None))
 warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", module=r"metaworld\.policies")
 
 
-class MetaWorld(RestorableEnv):
+class MetaWorld(WorldWithObjects):
     """One of the 50 tasks, for example `faucet-open`. cameras: name of a camera -> side in pixels.
 
     Success is the simulator's momentary flag; score "at any step", since it goes off again on some tasks.
@@ -147,6 +143,15 @@ class MetaWorld(RestorableEnv):
     def privileged_state(self) -> Float64[np.ndarray, " 39"]:
         """Meta-World's own observation, object and goal positions included: for experts and planners only."""
         return self._state
+
+    @property
+    def object_state_names(self) -> tuple[str, ...]:
+        return OBJECT_STATE
+
+    @property
+    def object_state(self) -> Float32[np.ndarray, " n"]:
+        """Poses of two objects and the goal: numbers 5 to 18 and 37 to 39; what lies between is the step before."""
+        return np.append(self._state[4:18], self._state[36:39]).astype(np.float32)
 
     def reset(self, seed: int) -> None:
         env = self._env
@@ -233,6 +238,12 @@ class MetaWorld(RestorableEnv):
         renderer.update_scene(self._env.data, camera=camera.name)
         image = renderer.render()
         return np.ascontiguousarray(image[::-1, ::-1]) if CAMERAS[camera.name] else image
+
+
+class MetaWorldState(StateView):
+    """Meta-World without pictures: proprioception holds the poses of objects and goal."""
+
+    world_class = MetaWorld
 
 
 _LOOKED_AT: weakref.WeakSet[MetaWorld] = weakref.WeakSet()

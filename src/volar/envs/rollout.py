@@ -3,6 +3,7 @@
 It knows no simulator, no policy and no file format.
 """
 
+import itertools
 import math
 import traceback
 import zlib
@@ -14,9 +15,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from volar.core.errors import ConfigError, EpisodeError, RobotFault
-from volar.core.robot import Actor, Chunk, Env, Episode, Job, Observation, Outcome, PrivilegedActor, Trajectory
+from volar.core.robot import (
+    Actor,
+    BatchActor,
+    Chunk,
+    Env,
+    Episode,
+    Job,
+    Observation,
+    Outcome,
+    PrivilegedActor,
+    Trajectory,
+)
 from volar.envs.progress import Progress
-from volar.envs.workers import Run, WorkerPool
+from volar.envs.workers import Group, Run, WorkerPool
 
 ENVIRONMENTS_KEPT = 3  # per process: with its renderer one holds about 100 MB
 
@@ -63,16 +75,74 @@ def run_episode(env: Env, actor: Actor, job: Job) -> Episode:
     images or the job asks for frames. Any exception of env or actor ends the episode as `Outcome.ERROR`, except
     RobotFault and ConfigError, which are raised.
     """
+    return _drive(actor, _episode(env, actor, job, begin=True))
+
+
+def run_together(envs: Sequence[Env], actor: BatchActor, jobs: Sequence[Job]) -> tuple[Episode, ...]:
+    """Job i in envs[i], all in step, so that the actor decides for every episode that is due at once.
+
+    As `run_episode`, except that `actor.reset` gets the first job's seed only: what an episode brings depends on whom
+    it runs with, and the same jobs together give the same episodes. An actor that raises ends all that are running.
+    """
+    finished: dict[int, Episode] = {}
+    running: dict[int, Course] = {}
+    due: dict[int, Observation] = {}
+
+    def go_on(row: int, answer: Chunk | Exception | None) -> None:
+        try:
+            course = running[row]
+            due[row] = course.throw(answer) if isinstance(answer, Exception) else course.send(answer)
+        except StopIteration as end:
+            finished[row] = end.value
+            due.pop(row, None)
+            del running[row]
+
+    actor.reset(jobs[0].seed)
+    for row, (env, job) in enumerate(zip(envs, jobs, strict=True)):
+        running[row] = _episode(env, actor, job, begin=False)
+        go_on(row, None)
+    while due:
+        rows = list(due)
+        try:
+            answers: list[Chunk] | list[Exception] = actor.act_many(rows, list(due.values()))
+        except Exception as raised:  # goes to the episodes, which decide as they do about their own
+            answers = [raised] * len(rows)
+        for row, answer in zip(rows, answers, strict=True):
+            go_on(row, answer)
+    return tuple(finished[row] for row in range(len(jobs)))
+
+
+Course = Generator[Observation, Chunk | None, Episode]
+
+
+def _drive(actor: Actor, course: Course) -> Episode:
+    """A course whose actor decides for it alone."""
+    try:
+        observation = course.send(None)
+        while True:
+            try:
+                chunk = actor.act(observation)
+            except Exception as raised:  # the course decides what it costs
+                observation = course.throw(raised)
+            else:
+                observation = course.send(chunk)
+    except StopIteration as end:
+        return end.value
+
+
+def _episode(env: Env, actor: Actor, job: Job, *, begin: bool) -> Course:
+    """One episode that yields each observation to decide on and is sent the chunk; returns the Episode."""
     recording = _Recording(env, job.frames)
     outcome, instruction, error = Outcome.ERROR, job.instruction or "", None
     try:
         env.reset(job.seed)
         recording.first_observation = env.digest()
         instruction = job.instruction or env.observe(images=False).instruction
-        actor.reset(job.seed)
-        if isinstance(actor, PrivilegedActor):
-            actor.bind(env)
-        outcome = _act(env, actor, job, instruction, recording)
+        if begin:
+            actor.reset(job.seed)
+            if isinstance(actor, PrivilegedActor):
+                actor.bind(env)
+        outcome = yield from _act(env, job, instruction, recording, looks=actor.uses_images)
         if job.frames == "looks":
             recording.look(images=True)
     except (RobotFault, ConfigError):
@@ -96,15 +166,18 @@ def run_episode(env: Env, actor: Actor, job: Job) -> Episode:
     )
 
 
-def _act(env: Env, actor: Actor, job: Job, instruction: str, recording: _Recording) -> Outcome:
+def _act(
+    env: Env, job: Job, instruction: str, recording: _Recording, *, looks: bool
+) -> Generator[Observation, Chunk | None, Outcome]:
     bounds = env.spec.action
     noise = np.random.default_rng([job.seed, zlib.crc32(job.task.encode())])
     planned: list[np.ndarray] = []
     for _ in range(job.max_steps):
         deciding = not planned
-        seen = recording.look(images=job.frames == "all" or (deciding and actor.uses_images))
+        seen = recording.look(images=job.frames == "all" or (deciding and looks))
         if deciding:
-            chunk = actor.act(replace(seen, instruction=instruction))
+            chunk = yield replace(seen, instruction=instruction)
+            assert chunk is not None
             if not 1 <= chunk.execute <= len(chunk.actions):
                 raise EpisodeError(f"A chunk of {len(chunk.actions)} actions cannot have {chunk.execute} executed.")
             recording.chunks.append(chunk)
@@ -132,31 +205,40 @@ def _explain(error: Exception) -> str:
 
 
 class Runner(Run):
-    """Runs jobs in this process and keeps what is slow to build: all actors, and the latest few environments."""
+    """Runs groups of jobs in this process and keeps what is slow to build: all actors, and the latest environments."""
 
     def __init__(self, make_env: Callable[[str], Env], make_actor: Callable[[str], Actor]) -> None:
         self._make_env, self._make_actor = make_env, make_actor
-        self._envs: OrderedDict[str, Env] = OrderedDict()
+        self._envs: OrderedDict[str, list[Env]] = OrderedDict()
         self._actors: dict[str, Actor] = {}
 
-    def __call__(self, job: Job) -> Episode:
-        env, actor = self._env(job.task), self._actor(job.arm)
+    def __call__(self, group: Group) -> tuple[Episode, ...]:
+        first, actor = group[0], self._actor(group[0].arm)
+        together = len(group) > 1 and isinstance(actor, BatchActor)
+        envs = self._environments(first.task, len(group) if together else 1)
         try:
-            episode = run_episode(env, actor, job)
+            if together and isinstance(actor, BatchActor):
+                episodes = run_together(envs, actor, group)
+            else:
+                episodes = tuple(run_episode(envs[0], actor, job) for job in group)
         except RobotFault as fault:
-            raise RobotFault(f"{job.task}, seed {job.seed}, arm {job.arm!r}: {fault}") from fault
-        if episode.outcome is Outcome.ERROR:
-            self._drop(job.task)  # it may be the environment that broke
-        return episode
+            seeds = f"seed{'s' * (len(group) > 1)} {', '.join(str(job.seed) for job in group)}"
+            raise RobotFault(f"{first.task}, {seeds}, arm {first.arm!r}: {fault}") from fault
+        if any(episode.outcome is Outcome.ERROR for episode in episodes):
+            self._drop(first.task)  # it may be the environment that broke
+        return episodes
 
-    def _env(self, task: str) -> Env:
+    def _environments(self, task: str, count: int) -> list[Env]:
         if task not in self._envs:
             while len(self._envs) >= ENVIRONMENTS_KEPT:
                 self._drop(next(iter(self._envs)))
-            with _preparing(f"environment {task!r}"):
-                self._envs[task] = self._make_env(task)
+            self._envs[task] = []
         self._envs.move_to_end(task)
-        return self._envs[task]
+        kept = self._envs[task]
+        while len(kept) < count:
+            with _preparing(f"environment {task!r}"):
+                kept.append(self._make_env(task))
+        return kept[:count]
 
     def _actor(self, arm: str) -> Actor:
         if arm not in self._actors:
@@ -165,7 +247,8 @@ class Runner(Run):
         return self._actors[arm]
 
     def _drop(self, task: str) -> None:
-        self._envs.pop(task).close()
+        for env in self._envs.pop(task):
+            env.close()
 
     def close(self) -> None:
         for task in list(self._envs):
@@ -185,7 +268,7 @@ def _preparing(what: str) -> Iterator[None]:
 
 def rollout(
     jobs: Sequence[Job], *, make_env: Callable[[str], Env], make_actor: Callable[[str], Actor],
-    workers: int, progress: bool = False, ordered: bool = False,
+    workers: int, together: int = 1, progress: bool = False, ordered: bool = False,
 ) -> Generator[Episode, None, None]:  # fmt: skip
     """Run every job and yield its Episode as soon as it is finished; with `ordered`, in the order of the jobs.
 
@@ -193,6 +276,7 @@ def rollout(
     from latencies and order (actors see one thread of arithmetic in a worker). make_env takes a task, make_actor an
     arm; with workers both must be importable (module-level functions or functools.partial of such), and the calling
     script needs `if __name__ == "__main__":`. Jobs start in the order given: put those of one task together.
+    together: jobs that a process runs in step where the actor is a BatchActor, see `groups` and `run_together`.
 
     A raising policy or environment, or a worker that dies, makes that episode `Outcome.ERROR`. RobotFault,
     ConfigError, and an environment or actor that cannot be built stop everything, as does closing the iterator.
@@ -202,28 +286,42 @@ def rollout(
     for job in jobs:
         if job.max_steps < 1 or job.seed < 0 or not 0 <= job.noise < math.inf:
             raise ConfigError(f"A job needs max_steps of at least 1, a seed and a noise of at least 0; got {job}.")
-    return _rollout(list(jobs), Runner(make_env, make_actor), workers, progress, ordered)
+    return run_groups(
+        groups(jobs, together), make_env=make_env, make_actor=make_actor,
+        workers=workers, progress=progress, ordered=ordered,
+    )  # fmt: skip
 
 
-def _rollout(
-    jobs: list[Job], runner: Runner, workers: int, progress: bool, ordered: bool
-) -> Generator[Episode, None, None]:
-    with Progress(len(jobs), shown=progress) as shown:
+def groups(jobs: Sequence[Job], together: int) -> list[Group]:
+    """Neighbours of the same arm and task, at most `together` of them."""
+    if together < 1:
+        raise ConfigError(f"together must be at least 1 episode, got {together}.")
+    alike = (tuple(some) for _, some in itertools.groupby(jobs, key=lambda job: (job.arm, job.task)))
+    return [some[start : start + together] for some in alike for start in range(0, len(some), together)]
+
+
+def run_groups(
+    groups: Sequence[Group], *, make_env: Callable[[str], Env], make_actor: Callable[[str], Actor],
+    workers: int, progress: bool = False, ordered: bool = False,
+) -> Generator[Episode, None, None]:  # fmt: skip
+    """`rollout` for jobs that have been put into groups."""
+    runner = Runner(make_env, make_actor)
+    with Progress(sum(map(len, groups)), shown=progress) as shown:
         if workers == 0:
-            finished = _here(jobs, runner)
+            finished = _here(groups, runner)
         else:
-            finished = WorkerPool(runner, min(workers, len(jobs))).run(jobs, ordered=ordered)
+            finished = WorkerPool(runner, min(workers, len(groups))).run(groups, ordered=ordered)
         try:
-            for episode in finished:
+            for episode in itertools.chain.from_iterable(finished):
                 shown.advance(success=bool(episode.success), error=episode.success is None)
                 yield episode
         finally:
             finished.close()
 
 
-def _here(jobs: list[Job], runner: Runner) -> Generator[Episode, None, None]:
+def _here(groups: Sequence[Group], runner: Runner) -> Generator[tuple[Episode, ...], None, None]:
     try:
-        for job in jobs:
-            yield runner(job)
+        for group in groups:
+            yield runner(group)
     finally:
         runner.close()

@@ -1,0 +1,195 @@
+"""`tabletop`: our own manipulation tasks in MuJoCo, fast enough for two cores and with a task for every weakness.
+
+`fork` has two equally good ways and punishes their mean, `precise` leaves 1.5 mm, `pick-place-*` share their scene.
+"""
+
+# MuJoCo's functions live in a compiled module that has no stubs.
+# pyright: reportAttributeAccessIssue=false
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import mujoco
+import numpy as np
+from jaxtyping import Float32
+
+from volar.core.errors import ConfigError, unknown_name
+from volar.core.robot import ActionSpec, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
+from volar.envs.state_bytes import label_of, pack, unpack
+from volar.envs.state_view import StateView, WorldWithObjects
+from volar.envs.tabletop_scene import FINGER_RANGE, TIMESTEP, scene_xml
+from volar.envs.tabletop_tasks import STRIDE, TASKS, Scene
+
+RATE_HZ = 20.0
+SUBSTEPS = round(1 / (RATE_HZ * TIMESTEP))
+LEASH = 0.02  # metres that the commanded point may be ahead of the hand, so that blocked motion does not wind up
+LOW, HIGH = (-0.25, -0.25, 0.012), (0.25, 0.25, 0.25)  # metres: where the hand may be sent
+OBJECTS = 3  # slots of object state; tasks with fewer objects leave zeros
+ACTION = ActionSpec(
+    names=("x", "y", "z", "gripper"),
+    units=("cm", "cm", "cm", "normalised"),
+    low=(-1.0,) * 4,
+    high=(1.0,) * 4,
+    control="delta_position",
+    rotation="none",
+    gripper="positive_closes",
+    frame="world",
+    rate_hz=RATE_HZ,
+)
+# Metres of the hand in the world; opening of the fingers, 0 closed to 1 open.
+PROPRIOCEPTION = ("hand_x", "hand_y", "hand_z", "gripper_opening")
+POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
+PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+class Tabletop(WorldWithObjects):
+    """One task, for example `fork`. Success is momentary; score "at any step". Knocking the pillar of `fork` over, or
+    away, terminates. There is no time limit of its own: whoever runs it sets one."""
+
+    def __init__(self, task: str, *, cameras: Mapping[str, int] | None = None) -> None:
+        if task not in TASKS:
+            raise unknown_name("tabletop task", task, TASKS)
+        self.name, self.task = task, TASKS[task]
+        self._spec = RobotSpec(action=ACTION, cameras=(), proprioception=PROPRIOCEPTION)
+        self._model = mujoco.MjModel.from_xml_string(scene_xml(self.task.family))
+        self._data = mujoco.MjData(self._model)
+        self._physics = np.empty(mujoco.mj_stateSize(self._model, PHYSICS))
+        self._begun = self.scene
+
+    @staticmethod
+    def tasks() -> tuple[str, ...]:
+        return tuple(TASKS)
+
+    @staticmethod
+    def shared_scenes() -> tuple[tuple[str, ...], ...]:
+        """The same cubes and bowl for the same seed, so that only the instruction tells which cube."""
+        return (tuple(name for name, task in TASKS.items() if task.family == "pick-place"),)
+
+    @staticmethod
+    def instructions(task: str) -> tuple[str, ...]:
+        if task not in TASKS:
+            raise unknown_name("tabletop task", task, TASKS)
+        return TASKS[task].instructions
+
+    @staticmethod
+    def expert() -> "TabletopExpert":
+        return TabletopExpert()
+
+    @property
+    def spec(self) -> RobotSpec:
+        return self._spec
+
+    @property
+    def scene(self) -> Scene:
+        """The simulator's state: for experts, planners and the state view only."""
+        position = self._data.qpos
+        return Scene(
+            hand=position[:3].copy(),
+            opening=float(position[3] + position[4]) / (2 * FINGER_RANGE),
+            objects=position[5:].reshape(-1, 7).copy(),
+            goal=self._data.mocap_pos[0].copy(),
+        )
+
+    @property
+    def object_state_names(self) -> tuple[str, ...]:
+        poses = tuple(f"object_{number}_{part}" for number in range(1, OBJECTS + 1) for part in POSE)
+        return (*poses, "goal_x", "goal_y", "goal_z")
+
+    @property
+    def object_state(self) -> Float32[np.ndarray, " n"]:
+        scene, poses = self.scene, np.zeros((OBJECTS, len(POSE)))
+        poses[: len(scene.objects)] = scene.objects
+        # q and -q are the same rotation; show one of them.
+        poses[:, 3:] *= np.where(poses[:, 3:4] < 0, -1.0, 1.0)
+        return np.append(poses, scene.goal).astype(np.float32)
+
+    def reset(self, seed: int) -> None:
+        begun = self.task.layout(np.random.default_rng(seed))
+        mujoco.mj_resetData(self._model, self._data)
+        opening = begun.opening * FINGER_RANGE
+        self._data.qpos[:] = np.concatenate([begun.hand, [opening, opening], begun.objects.ravel()])
+        self._data.mocap_pos[0] = begun.goal
+        self._data.ctrl[:] = [*begun.hand, opening, opening]
+        mujoco.mj_forward(self._model, self._data)
+        self._begun = begun
+
+    def observe(self, *, images: bool = True) -> Observation:
+        scene = self.scene
+        return Observation(
+            images={},
+            proprioception=np.append(scene.hand, scene.opening).astype(np.float32),
+            instruction=self.task.instructions[0],
+            time=round(self._data.time * RATE_HZ) / RATE_HZ,
+        )
+
+    def step(self, action: Float32[np.ndarray, " a"]) -> Step:
+        sent = ACTION.clip(action).astype(np.float64)
+        hand, ctrl = self._data.qpos[:3], self._data.ctrl
+        ahead = np.clip(ctrl[:3] + STRIDE * sent[:3], hand - LEASH, hand + LEASH)
+        ctrl[:3] = np.clip(ahead, LOW, HIGH)
+        ctrl[3:] = FINGER_RANGE * (1 - sent[3]) / 2
+        mujoco.mj_step(self._model, self._data, SUBSTEPS)
+        scene = self.scene
+        return Step(
+            success=self.task.done(scene, self.task.target),
+            reward=-self.task.left(scene, self.task.target),
+            terminated=self.task.broken(self._begun, scene),
+        )
+
+    def save(self) -> bytes:
+        mujoco.mj_getState(self._model, self._data, self._physics, PHYSICS)
+        return pack(self.name, {"physics": self._physics, "begun": self._begun.objects})
+
+    def restore(self, state: bytes) -> None:
+        name = label_of(state)
+        if name != self.name:
+            raise ConfigError(f"This state was saved in the task {name!r}, it cannot be restored in {self.name!r}.")
+        values = unpack(state)
+        mujoco.mj_setState(self._model, self._data, values["physics"], PHYSICS)
+        mujoco.mj_forward(self._model, self._data)  # positions, which pictures read
+        mujoco.mj_setState(self._model, self._data, values["physics"], PHYSICS)  # the solver's warm start
+        begun = np.asarray(values["begun"])
+        self._begun = Scene(hand=np.zeros(3), opening=0.0, objects=begun, goal=np.zeros(3))
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.save()).hexdigest()[:16]
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "simulator": "volar tabletop 1",
+            "mujoco": mujoco.__version__,
+            "frame_size": {camera.name: camera.height for camera in self._spec.cameras},
+            "success": "the task's own condition at any step",
+            "control_rate_hz": RATE_HZ,
+        }
+
+    def close(self) -> None:
+        pass
+
+
+class TabletopState(StateView):
+    """`tabletop` without pictures: proprioception holds the poses of objects and goal."""
+
+    world_class = Tabletop
+
+
+class TabletopExpert(PrivilegedActor):
+    """Scripted, closed-loop, one action at a time. Which of two ways it takes is drawn from the episode's seed and
+    from nothing in the scene."""
+
+    privileged = ("simulator state: object and goal poses",)
+
+    def reset(self, seed: int) -> None:
+        # A stream of its own: the seed alone also placed the objects.
+        self._mode = 1.0 if np.random.default_rng([seed, 0x6D6F6465]).random() < 0.5 else -1.0
+
+    def bind(self, env: Env) -> None:
+        if not isinstance(env, Tabletop):
+            raise ConfigError(f"The tabletop expert acts in tabletop only, not in {type(env).__name__}.")
+        self._env = env
+
+    def act(self, observation: Observation) -> Chunk:
+        task = self._env.task
+        action = task.expert(self._env.scene, self._mode, task.target)
+        return Chunk(actions=np.clip(action, -1.0, 1.0).astype(np.float32)[None], execute=1, evaluations=0)

@@ -1,0 +1,132 @@
+"""The scenes of `tabletop` as MuJoCo models: a Cartesian gripper over a table, and what each family of tasks needs.
+
+No tasks, no success, no randomness: those are in `tabletop`.
+"""
+
+from collections.abc import Sequence
+
+from volar.core.errors import unknown_name
+
+TIMESTEP = 0.005  # seconds; ten of them make a control step
+FINGER_RANGE = 0.03  # metres that each finger opens
+PUCK_RADIUS, PUCK_HEIGHT = 0.025, 0.03
+CUBE = 0.024  # side
+PEG_SIDE, PEG_HEIGHT = 0.024, 0.08
+FIXTURE_HEIGHT, CLEARANCE = 0.04, 0.0015  # clearance: on each side of the centred peg
+PILLAR_RADIUS, PILLAR_HEIGHT = 0.03, 0.14
+BOWL_RADIUS, BOWL_HEIGHT = 0.05, 0.025
+COLOURS = {"red": "0.85 0.15 0.15 1", "green": "0.15 0.65 0.25 1", "blue": "0.2 0.3 0.9 1"}
+GOAL_COLOUR = "0.95 0.75 0.1 1"
+
+# The hand's frame is the point between the fingertips; they reach 1 cm below it.
+TEMPLATE = """
+<mujoco model="tabletop">
+  <compiler angle="radian" autolimits="true"/>
+  <option timestep="{timestep}" integrator="implicitfast" cone="elliptic" impratio="5"/>
+  <visual>
+    <headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0 0 0"/>
+    <quality shadowsize="0" offsamples="0"/>
+  </visual>
+  <default>
+    <geom friction="1 0.005 0.0001" condim="4"/>
+    <default class="drawn"><geom contype="0" conaffinity="0" group="1"/></default>
+    <default class="finger">
+      <geom type="box" size="0.008 0.005 0.025" pos="0 0 0.015" mass="0.05" friction="1.5 0.01 0.0001"
+            rgba="0.25 0.25 0.28 1"/>
+    </default>
+  </default>
+  <worldbody>
+    <light pos="0.3 -0.4 1.2" dir="-0.25 0.3 -1" castshadow="false"/>
+    <camera name="front" pos="0 -0.62 0.52" xyaxes="1 0 0 0 0.68 0.73" fovy="42"/>
+    <camera name="top" pos="0 0 0.85" xyaxes="1 0 0 0 1 0" fovy="40"/>
+    <geom name="table" type="plane" size="0.5 0.5 0.05" rgba="0.82 0.78 0.72 1"/>
+    <body name="hand" gravcomp="1">
+      <joint name="hand_x" type="slide" axis="1 0 0"/>
+      <joint name="hand_y" type="slide" axis="0 1 0"/>
+      <joint name="hand_z" type="slide" axis="0 0 1"/>
+      <geom name="palm" type="cylinder" size="0.02 0.015" pos="0 0 0.055" mass="0.9" rgba="0.35 0.35 0.4 1"/>
+      <geom class="drawn" type="cylinder" size="0.012 0.15" pos="0 0 0.22" mass="0" rgba="0.5 0.5 0.55 1"/>
+      <body name="left" gravcomp="1" pos="0 0.005 0">
+        <joint name="left" type="slide" axis="0 1 0" range="0 {finger_range}"/>
+        <geom class="finger"/>
+      </body>
+      <body name="right" gravcomp="1" pos="0 -0.005 0">
+        <joint name="right" type="slide" axis="0 -1 0" range="0 {finger_range}"/>
+        <geom class="finger"/>
+      </body>
+    </body>
+    {things}
+  </worldbody>
+  <contact><exclude body1="left" body2="right"/></contact>
+  <actuator>
+    <position joint="hand_x" kp="4000" dampratio="1" forcerange="-40 40"/>
+    <position joint="hand_y" kp="4000" dampratio="1" forcerange="-40 40"/>
+    <position joint="hand_z" kp="4000" dampratio="1" forcerange="-40 40"/>
+    <position joint="left" kp="500" dampratio="1" forcerange="-10 10"/>
+    <position joint="right" kp="500" dampratio="1" forcerange="-10 10"/>
+  </actuator>
+</mujoco>
+"""
+
+
+def scene_xml(family: str) -> str:
+    """The model of a family of tasks. Raises ConfigError for an unknown family."""
+    if family not in THINGS:
+        raise unknown_name("tabletop scene", family, THINGS)
+    return TEMPLATE.format(timestep=TIMESTEP, finger_range=FINGER_RANGE, things="\n".join(THINGS[family]))
+
+
+def _object(number: int, geom: str, rgba: str) -> str:
+    return f'<body name="object_{number}"><freejoint/><geom {geom} rgba="{rgba}"/></body>'
+
+
+def _goal(parts: Sequence[str]) -> str:
+    """A body that is placed by `mocap_pos` and moved by nothing."""
+    return f'<body name="goal" mocap="true">{"".join(parts)}</body>'
+
+
+def _region(radius: float) -> str:
+    return f'<geom class="drawn" type="cylinder" size="{radius} 0.0005" rgba="{GOAL_COLOUR}"/>'
+
+
+def _fixture() -> list[str]:
+    """Four walls around a square hole, from the table up."""
+    hole, wall, half = PEG_SIDE / 2 + CLEARANCE, 0.012, FIXTURE_HEIGHT / 2
+    long = hole + 2 * wall
+    walls = []
+    for sign in (-1, 1):
+        walls.append((f"{wall} {long} {half}", f"{sign * (hole + wall)} 0 {half}"))
+        walls.append((f"{hole} {wall} {half}", f"0 {sign * (hole + wall)} {half}"))
+    return [
+        f'<geom type="box" size="{size}" pos="{place}" friction="0.4 0.005 0.0001" rgba="{GOAL_COLOUR}"/>'
+        for size, place in walls
+    ]
+
+
+def _bowl() -> list[str]:
+    """Eight walls, without a floor of its own."""
+    half, turn = BOWL_HEIGHT / 2, 0.7853981633974483
+    return [
+        f'<geom type="box" size="0.003 {BOWL_RADIUS * 0.43:.4f} {half}" pos="{BOWL_RADIUS * x:.5f} '
+        f'{BOWL_RADIUS * y:.5f} {half}" euler="0 0 {side * turn}" rgba="{GOAL_COLOUR}"/>'
+        for side, (x, y) in enumerate(
+            ((1, 0), (0.70711, 0.70711), (0, 1), (-0.70711, 0.70711),
+             (-1, 0), (-0.70711, -0.70711), (0, -1), (0.70711, -0.70711))
+        )
+    ]  # fmt: skip
+
+
+_PUCK = f'type="cylinder" size="{PUCK_RADIUS} {PUCK_HEIGHT / 2}" mass="0.15" friction="0.5 0.005 0.0001"'
+_CUBE = f'type="box" size="{CUBE / 2} {CUBE / 2} {CUBE / 2}" mass="0.04"'
+_PEG = f'type="box" size="{PEG_SIDE / 2} {PEG_SIDE / 2} {PEG_HEIGHT / 2}" mass="0.05" friction="0.8 0.005 0.0001"'
+_PILLAR = f'type="cylinder" size="{PILLAR_RADIUS} {PILLAR_HEIGHT / 2}" mass="0.2"'
+
+THINGS: dict[str, list[str]] = {
+    "fork": [_object(1, _PILLAR, COLOURS["red"]), _goal([_region(0.02)])],
+    "push": [_object(1, _PUCK, COLOURS["red"]), _goal([_region(0.03)])],
+    "precise": [_object(1, _PEG, COLOURS["blue"]), _goal(_fixture())],
+    "pick-place": [
+        *(_object(number, _CUBE, rgba) for number, rgba in enumerate(COLOURS.values(), start=1)),
+        _goal(_bowl()),
+    ],
+}
