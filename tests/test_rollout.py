@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from volar.core.errors import ConfigError, RobotFault
-from volar.core.robot import Actor, Chunk, Env, Job, Outcome
+from volar.core.robot import Actor, BatchActor, Chunk, Env, Job, Outcome
 from volar.envs import make_env, make_expert
 from volar.envs.controls import BlankImages, RandomActor
 from volar.envs.progress import Progress
-from volar.envs.rollout import rollout, run_episode
+from volar.envs.rollout import groups, rollout, run_episode, run_together
 
 TASK = "toy/reach-red"
 SPEC = make_env(TASK).spec
@@ -90,7 +90,24 @@ class Troubled(RandomActor):
         return replace(chunk, execute=2)
 
 
+class Crowd(BatchActor):
+    """Decides for all at once: random steps that depend on the row and on how many are due, as shared noise does."""
+
+    uses_images = False
+
+    def reset(self, seed):
+        self.random = np.random.default_rng(seed)
+        self.sizes = []
+
+    def act_many(self, rows, observations):
+        self.sizes.append(len(rows))
+        steps = self.random.uniform(-1, 1, (len(rows), 2, 2)).astype(np.float32)
+        return [Chunk(actions=step, execute=2) for step in steps]
+
+
 def make_actor(arm):
+    if arm == "crowd":
+        return Crowd()
     if arm == "expert":
         return make_expert(TASK)
     if arm == "looker":
@@ -448,3 +465,43 @@ def test_progress_in_a_log_tells_successes_errors_and_the_end(capsys, monkeypatc
         monkeypatch.setattr("volar.envs.progress.time.monotonic", lambda: 1e6)
         progress.advance(success=True, error=False)
     assert capsys.readouterr().err == ""
+
+
+# Several episodes in step --------------------------------------------------------------------------------------------
+
+
+def test_together_the_same_jobs_give_the_same_episodes_whatever_the_workers():
+    jobs = jobs_of("crowd", range(7)) + jobs_of("expert", range(3))
+    first, again = (run(jobs, workers=workers, together=3, ordered=True) for workers in (0, 2))
+    assert [comparable(episode) for episode in first] == [comparable(episode) for episode in again]
+    assert [episode.job for episode in first] == jobs
+
+
+def test_one_decision_serves_all_that_are_due():
+    actor = Crowd()
+    jobs = jobs_of("crowd", range(4))
+    episodes = run_together([make_env(TASK) for _ in jobs], actor, jobs)
+    decisions = [len(episode.latencies) for episode in episodes]
+    assert len(actor.sizes) == max(decisions) and sum(actor.sizes) == sum(decisions)
+    assert actor.sizes[0] == 4 and actor.sizes == sorted(actor.sizes, reverse=True)
+    alone = run_together([make_env(TASK)], Crowd(), jobs[:1])
+    assert comparable(alone[0]) == comparable(run_episode(make_env(TASK), Crowd(), jobs[0]))
+
+
+def test_an_actor_that_raises_ends_all_that_run_with_it():
+    class Fails(Crowd):
+        def act_many(self, rows, observations):
+            if len(self.sizes) == 2:
+                raise LookupError("lost")
+            return super().act_many(rows, observations)
+
+    episodes = run_together([make_env(TASK) for _ in range(3)], Fails(), jobs_of("crowd", range(3)))
+    assert {episode.outcome for episode in episodes} == {Outcome.ERROR}
+    assert all("lost" in episode.error for episode in episodes)
+
+
+def test_groups_are_neighbours_of_one_arm_and_task():
+    jobs = jobs_of("a", range(5)) + jobs_of("b", range(2))
+    assert [[job.seed for job in group] for group in groups(jobs, 3)] == [[0, 1, 2], [3, 4], [0, 1]]
+    with pytest.raises(ConfigError, match="together must be at least 1"):
+        groups(jobs, 0)

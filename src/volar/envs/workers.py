@@ -1,4 +1,4 @@
-"""Worker processes that may die: each runs one job at a time, and a death costs that job only.
+"""Worker processes that may die: each runs one group of jobs at a time, and a death costs that group only.
 
 A process pool of the standard library gives up as a whole when one member dies. POSIX only.
 """
@@ -25,11 +25,14 @@ LEAD = 4  # episodes per worker that may be finished ahead of the one that is du
 READY = "ready"
 
 
+Group = tuple[Job, ...]  # jobs that one process runs in one go
+
+
 class Run(ABC):
     """What a worker does; sent to it by pickle. An exception of `__call__` stops the whole run."""
 
     @abstractmethod
-    def __call__(self, job: Job) -> Episode: ...
+    def __call__(self, group: Group) -> tuple[Episode, ...]: ...
 
     @abstractmethod
     def close(self) -> None: ...
@@ -40,7 +43,7 @@ class _Worker:
     process: BaseProcess
     pipe: connection.Connection
     started: bool = False
-    index: int | None = None  # of the job it has in hand
+    index: int | None = None  # of the group it has in hand
 
 
 class WorkerPool:
@@ -58,19 +61,19 @@ class WorkerPool:
         self._workers: list[_Worker] = []
         self._deaths = 0
 
-    def run(self, jobs: Sequence[Job], *, ordered: bool) -> Generator[Episode, None, None]:
-        """Every job's episode, as they finish or in the order of the jobs. Jobs start in their order."""
-        waiting = deque(range(len(jobs)))
-        finished: dict[int, Episode] = {}
+    def run(self, groups: Sequence[Group], *, ordered: bool) -> Generator[tuple[Episode, ...], None, None]:
+        """Every group's episodes, as they finish or in the order of the groups. Groups start in their order."""
+        waiting = deque(range(len(groups)))
+        finished: dict[int, tuple[Episode, ...]] = {}
         due = 0
         try:
             for _ in range(self._size):
                 self._workers.append(self._start())
-            while due < len(jobs):
-                lead = LEAD * self._size if ordered else len(jobs)
-                self._hand_out(jobs, waiting, limit=due + lead)
-                finished |= self._collect(jobs)
-                self._hand_out(jobs, waiting, limit=due + lead)  # before the caller takes its time over an episode
+            while due < len(groups):
+                lead = LEAD * self._size if ordered else len(groups)
+                self._hand_out(groups, waiting, limit=due + lead)
+                finished |= self._collect(groups)
+                self._hand_out(groups, waiting, limit=due + lead)  # before the caller takes its time over an episode
                 for index in sorted(finished):
                     if not ordered or index == due:
                         due += 1
@@ -82,13 +85,13 @@ class WorkerPool:
         finally:
             self._stop()
 
-    def _hand_out(self, jobs: Sequence[Job], waiting: deque[int], *, limit: int) -> None:
+    def _hand_out(self, groups: Sequence[Group], waiting: deque[int], *, limit: int) -> None:
         for worker in self._workers:
             idle = worker.started and worker.index is None
-            if idle and waiting and waiting[0] < limit and self._send(worker, jobs[waiting[0]]):
+            if idle and waiting and waiting[0] < limit and self._send(worker, groups[waiting[0]]):
                 worker.index = waiting.popleft()
 
-    def _collect(self, jobs: Sequence[Job]) -> dict[int, Episode]:
+    def _collect(self, groups: Sequence[Group]) -> dict[int, tuple[Episode, ...]]:
         """Wait for news. Replaces workers that died; raises what a worker could not go on with."""
         finished = {}
         ready = connection.wait([worker.pipe for worker in self._workers])
@@ -99,12 +102,12 @@ class WorkerPool:
                 news = worker.pipe.recv()
             except (EOFError, OSError):
                 if worker.index is not None:
-                    finished[worker.index] = _lost(jobs[worker.index], _obituary(worker.process))
+                    finished[worker.index] = _lost(groups[worker.index], _obituary(worker.process))
                 self._workers[place] = self._replace(worker)
                 continue
             if isinstance(news, Exception):
                 raise news
-            if isinstance(news, Episode):
+            if isinstance(news, tuple):
                 assert worker.index is not None
                 finished[worker.index] = news
                 worker.index, self._deaths = None, 0
@@ -134,7 +137,7 @@ class WorkerPool:
         self._send(worker, self._run)
         return worker
 
-    def _send(self, worker: _Worker, what: Run | Job | None) -> bool:
+    def _send(self, worker: _Worker, what: Run | Group | None) -> bool:
         """False when it died meanwhile: `_collect` finds out."""
         try:
             worker.pipe.send(what)
@@ -174,8 +177,8 @@ def _serve(pipe: connection.Connection) -> None:
     try:
         run = _receive(pipe)
         pipe.send(READY)
-        while (job := pipe.recv()) is not None:
-            pipe.send(run(job))
+        while (group := pipe.recv()) is not None:
+            pipe.send(run(group))
         run.close()
     except Exception as error:  # the parent decides; a worker has nobody else to tell
         pipe.send(_portable(error))
@@ -215,13 +218,16 @@ def _obituary(process: BaseProcess) -> str:
     return f"ended with exit code {code}"
 
 
-def _lost(job: Job, end: str) -> Episode:
-    return Episode(
-        job=job,
-        instruction=job.instruction or "",
-        outcome=Outcome.ERROR,
-        steps=0,
-        first_observation="",
-        executed_per_chunk=0,
-        error=f"The worker process {end}.",
+def _lost(group: Group, end: str) -> tuple[Episode, ...]:
+    return tuple(
+        Episode(
+            job=job,
+            instruction=job.instruction or "",
+            outcome=Outcome.ERROR,
+            steps=0,
+            first_observation="",
+            executed_per_chunk=0,
+            error=f"The worker process {end}.",
+        )
+        for job in group
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from volar.core.robot import Actor, Env, Episode, Job
-from volar.envs.rollout import rollout
+from volar.envs.rollout import groups, run_groups
 from volar.evaluation.films import film_strip
-from volar.evaluation.records import RecordFile
+from volar.evaluation.records import RecordFile, key_of
 from volar.evaluation.run import RunInfo, begin
 
 LOOKING = ("policy", "shuffled_instruction", "blank_images", "other")  # roles whose episodes are worth a film
@@ -32,18 +32,23 @@ def paired_jobs(info: RunInfo, *, max_steps: int, other_instruction: Callable[[s
 
 def evaluate(
     folder: Path, info: RunInfo, jobs: Sequence[Job], *, make_env: Callable[[str], Env],
-    make_actor: Callable[[str], Actor], workers: int, progress: bool = True,
+    make_actor: Callable[[str], Actor], workers: int, together: int = 1, progress: bool = True,
 ) -> int:  # fmt: skip
     """Run the jobs that `folder` has no record of, and return how many that were.
+
+    together: jobs that run in step (see `volar.envs.rollout`). What a group brings depends on all its members, so a
+    group that was cut off runs again as a whole, and only what is missing is recorded.
 
     folder/: run.json, episodes.jsonl, films/*.jpg. Raises ConfigError when `folder` holds another evaluation.
     """
     begin(folder, info)
     with RecordFile(folder / "episodes.jsonl") as records:
-        missing = [job for job in jobs if (job.arm, job.task, job.seed) not in records.known]
-        for episode in rollout(missing, make_env=make_env, make_actor=make_actor, workers=workers, progress=progress):
-            records.append(episode, film=_keep_film(folder, episode))
-    return len(missing)
+        known = set(records.known)
+        due = [group for group in groups(jobs, together) if any(key_of(job) not in known for job in group)]
+        for episode in run_groups(due, make_env=make_env, make_actor=make_actor, workers=workers, progress=progress):
+            if key_of(episode.job) not in known:
+                records.append(episode, film=_keep_film(folder, episode))
+        return len(records.known) - len(known)
 
 
 def _keep_film(folder: Path, episode: Episode) -> str | None:

@@ -16,10 +16,14 @@ import numpy as np
 
 from volar.core.atomic import FolderLock
 from volar.core.errors import ConfigError
-from volar.core.robot import Episode, Outcome
+from volar.core.robot import Episode, Job, Outcome
 from volar.evaluation.plain import from_plain
 
 Key = tuple[str, str, int]  # arm, task, seed
+
+
+def key_of(job: Job) -> Key:
+    return job.arm, job.task, job.seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +35,7 @@ class EpisodeRecord:
 
     @property
     def key(self) -> Key:
-        job = self.episode.job
-        return job.arm, job.task, job.seed
+        return key_of(self.episode.job)
 
 
 @dataclass(frozen=True, kw_only=True)
