@@ -1,0 +1,151 @@
+"""The compute ledger of one policy in a comparison: what was counted, measured or recorded, and None for what was not.
+
+Adds up numbers that others determined; nothing is estimated here. Fields: docs/compute.md.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from volar.core.atomic import write_files
+from volar.core.compute import Counts, Timing
+from volar.core.errors import ConfigError
+from volar.core.robot import Episode
+from volar.evaluation.plain import from_plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """None is unknown, never zero. Seconds, bytes, joules, FLOPs (1 multiply-add = 2).
+
+    frozen_parameters_forward: parameters that only run forward. training_flops: all steps, and the stored features
+    of every frame once. training_environment_steps: frames of the demonstrations.
+    chunk_flops: one decision in the mean, with a known instruction; action_flops: the same per action carried out.
+    instruction_flops: once per new instruction. evaluations: of the decoder's network, mean per decision.
+    latency_first: median over episodes of the first decision, which reads the instruction; latency_median and
+    latency_p95: of all others. peak_memory_bytes: while acting. energy_joules: of training, decision_energy_joules: of
+    one decision; both of the whole machine, as far as energy_sources see it.
+    environment_steps: of the evaluation. simulator_steps_by_planner: steps that a planner tried out in a simulator.
+    """
+
+    parameters: int | None = None
+    trainable_parameters: int | None = None
+    frozen_parameters_forward: int | None = None
+    training_steps: int | None = None
+    training_samples: int | None = None
+    training_flops: float | None = None
+    training_seconds: float | None = None
+    training_environment_steps: int | None = None
+    chunk_flops: float | None = None
+    action_flops: float | None = None
+    instruction_flops: float | None = None
+    evaluations: float | None = None
+    latency_median: float | None = None
+    latency_p95: float | None = None
+    latency_first: float | None = None
+    peak_memory_bytes: int | None = None
+    energy_joules: float | None = None
+    decision_energy_joules: float | None = None
+    energy_sources: tuple[str, ...] = ()
+    environment_steps: int | None = None
+    simulator_steps_by_planner: int | None = None
+    privileged: tuple[str, ...] = ()
+    hardware: str = ""
+    uncounted: tuple[str, ...] = ()
+
+
+def ledger_of(
+    episodes: Sequence[Episode], *, counts: Counts | None = None, timing: Timing | None = None,
+    training: Mapping[str, Any] | None = None, planner_steps: int | None = None, hardware: str = "",
+) -> Ledger:  # fmt: skip
+    """episodes: of one policy, broken ones included, since they were paid for too. counts, timing: where the policy
+    itself is at hand. training: content of the run's compute.json. planner_steps: 0 for policies that plan nothing.
+    hardware: of the evaluation, where the latencies come from. ConfigError for a compute.json that is none.
+    """
+    spent = _Training(training or {})
+    latencies = [episode.latencies for episode in episodes if episode.latencies]
+    later = [latency for each in latencies for latency in each[1:]] or [each[0] for each in latencies]
+    decisions = [count for episode in episodes for count in episode.evaluations]
+    evaluations = float(np.mean(decisions)) if decisions else None
+    steps = sum(episode.steps for episode in episodes)
+    chunk = counts.decision_flops(evaluations) if counts is not None else None
+    return Ledger(
+        parameters=counts.parameters if counts else spent.whole("parameters"),
+        trainable_parameters=counts.trainable_parameters if counts else spent.whole("trainable_parameters"),
+        frozen_parameters_forward=counts.frozen_parameters if counts else spent.frozen(),
+        training_steps=spent.whole("training_steps"),
+        training_samples=spent.whole("training_samples"),
+        training_flops=spent.sum("training_flops", "feature_flops"),
+        training_seconds=spent.sum("training_seconds", "feature_seconds"),
+        training_environment_steps=spent.whole("training_frames"),
+        chunk_flops=chunk,
+        action_flops=chunk * len(decisions) / steps if chunk is not None and decisions and steps else None,
+        instruction_flops=counts.instruction_flops if counts else None,
+        evaluations=evaluations,
+        latency_median=float(np.median(later)) if later else None,
+        latency_p95=float(np.quantile(later, 0.95)) if later else None,
+        latency_first=float(np.median([each[0] for each in latencies])) if latencies else None,
+        peak_memory_bytes=timing.peak_memory_bytes if timing else None,
+        energy_joules=spent.number("energy_joules"),
+        decision_energy_joules=timing.energy_joules if timing else None,
+        energy_sources=tuple(map(str, (training or {}).get("energy_sources", ()))),
+        environment_steps=steps if episodes else None,
+        simulator_steps_by_planner=planner_steps,
+        privileged=tuple(sorted({each for episode in episodes for each in episode.privileged})),
+        hardware=hardware,
+        uncounted=counts.uncounted if counts else (),
+    )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """compute.json, read with care: it may be of an older version or written by somebody else."""
+
+    facts: Mapping[str, Any]
+
+    def number(self, name: str) -> float | None:
+        value = self.facts.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise ConfigError(f"compute.json: {name!r} must be a number of at least 0, got {value!r}.")
+        return float(value)
+
+    def whole(self, name: str) -> int | None:
+        value = self.number(name)
+        return None if value is None else int(value)
+
+    def sum(self, first: str, once: str) -> float | None:
+        """`once` is what storing features cost; absent where nothing was stored."""
+        value = self.number(first)
+        return None if value is None else value + (self.number(once) or 0.0)
+
+    def frozen(self) -> int | None:
+        everything, trainable = self.whole("parameters"), self.whole("trainable_parameters")
+        return None if everything is None or trainable is None else everything - trainable
+
+
+def write_ledgers(path: Path, ledgers: Mapping[str, Mapping[str, Ledger]]) -> None:
+    """{arm: {member: Ledger}} as JSON."""
+    content = {arm: {name: asdict(each) for name, each in members.items()} for arm, members in ledgers.items()}
+    write_files({path: json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode()})
+
+
+def read_ledgers(path: Path) -> dict[str, dict[str, Ledger]]:
+    """What `write_ledgers` wrote. ConfigError naming what is missing, unknown or of another type."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"No compute ledger at {path}; `volar compare` writes it.") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON ({error}).") from error
+    if not isinstance(content, dict) or not all(isinstance(members, dict) for members in content.values()):
+        raise ConfigError(f"{path}: expected arm -> member -> ledger.")
+    return {
+        arm: {name: from_plain(Ledger, each, where=f"{path}, {arm!r}, {name!r}") for name, each in members.items()}
+        for arm, members in content.items()
+    }

@@ -1,0 +1,218 @@
+"""What a policy costs: counted on a stand-in that shares its weights, so that the policy itself is left as it was.
+
+FLOPs do not depend on the machine (nn/flops.py); times, memory and energy do. What is counted: docs/compute.md.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from volar.core.compute import Counts, Timing
+from volar.core.model import UNLIMITED, AnytimeDecoder, Batch, Budget, FrozenVision
+from volar.core.robot import Observation
+from volar.nn.flops import Tally, counting
+from volar.policies.actor import PolicyActor
+from volar.policies.meter import EnergyMeter, peak_memory, reset_peak_memory
+from volar.policies.vla import Policy
+
+INSTRUCTION = "pick up the red block and put it on the plate"
+FEW, MANY = 2, 6  # budgets between which the price of one evaluation is read off; even, for solvers of two a step
+
+
+def count_policy(
+    policy: Policy, *, instruction: str = INSTRUCTION, seed: int = 0, rows: int = 2, budget: Budget = UNLIMITED
+) -> Counts:
+    """Count one decision and one training step, on made-up observations that fit the policy's robot.
+
+    rows: samples of the training step. A decoder that speaks in tokens must have its tokenizer fitted; where their
+    number varies from chunk to chunk, so does the cost: count trained ones, and training by `training_flops`.
+    """
+    parameters = list(policy.parameters())
+    trainable = sum(each.numel() for each in parameters if each.requires_grad)
+    with _undisturbed(policy, training=False) as twin:
+        decision = _count_decision(twin, instruction, seed, budget)
+    seen = spec_batch(policy, rows=rows, instruction=instruction, seed=seed)
+    uncounted, stored, feature = set(decision.uncounted), None, None
+    whole = training_flops(policy, seen, seed=seed)
+    uncounted |= set(whole.uncounted)
+    if isinstance(policy.backbone, FrozenVision):
+        with torch.no_grad(), counting() as spent:
+            features = {name: policy.backbone.features(images) for name, images in seen.images.items()}
+        feature = spent.flops // rows
+        stored = training_flops(policy, replace(seen, images={}, features=features), seed=seed).flops // rows
+    return Counts(
+        parameters=sum(each.numel() for each in parameters),
+        trainable_parameters=trainable,
+        frozen_parameters=sum(each.numel() for each in parameters) - trainable,
+        training_flops=whole.flops // rows,
+        stored_training_flops=stored,
+        feature_flops=feature,
+        encode_flops=decision.encode,
+        decode_flops=decision.decode,
+        instruction_flops=decision.instruction,
+        evaluations=decision.evaluations,
+        evaluation_flops=decision.per_evaluation,
+        anytime=isinstance(policy.decoder, AnytimeDecoder),
+        uncounted=tuple(sorted(uncounted)),
+    )
+
+
+def training_flops(policy: Policy, batch: Batch, *, seed: int = 0) -> Tally:
+    """One step on `batch`, forward and backward; what the policy remembers from step to step is not computed again.
+    The optimiser's work is elementwise and not counted."""
+    with _undisturbed(policy, training=True) as twin:
+        generator = _generator(policy, seed)
+        with torch.no_grad():
+            twin.loss(batch, generator=generator)
+        trainable = [each for each in twin.parameters() if each.requires_grad]
+        with torch.enable_grad(), counting() as spent:
+            loss = twin.loss(batch, generator=generator).mean()
+            torch.autograd.grad(loss, trainable, allow_unused=True)  # unlike backward(), touches nobody's .grad
+    return spent
+
+
+def time_policy(
+    policy: Policy, *, instruction: str = INSTRUCTION, seed: int = 0, repeats: int = 20, budget: Budget = UNLIMITED
+) -> Timing:
+    """Time decisions as an episode would see them, from observation to actions in the robot's units."""
+    device = next(policy.parameters()).device
+    with _undisturbed(policy, training=False) as twin:
+        seen = _observation(twin, instruction, seed)
+        reset_peak_memory(device)
+        first = _seconds(twin, seen, budget, repeats=1)
+        meter = EnergyMeter()
+        warm = _seconds(twin, seen, budget, repeats=repeats)
+        spent = meter.joules()
+        per_evaluation = 0.0
+        if isinstance(twin.decoder, AnytimeDecoder):
+            few, many = (_seconds(twin, seen, Budget(evaluations=n), repeats=repeats) for n in (FEW, MANY))
+            more = many.evaluations - few.evaluations
+            per_evaluation = max(0.0, many.median - few.median) / more if more else warm.median / warm.evaluations
+    return Timing(
+        first=first.median,
+        median=warm.median,
+        p95=warm.p95,
+        evaluation=per_evaluation,
+        evaluations=warm.evaluations,
+        peak_memory_bytes=peak_memory(device),
+        energy_joules=None if spent is None else spent / repeats,
+    )
+
+
+def spec_batch(policy: Policy, *, rows: int, instruction: str, seed: int) -> Batch:
+    """Noise in the shapes that the policy's robot has, actions included."""
+    noise = np.random.default_rng(seed)
+    device, robot = next(policy.parameters()).device, policy.robot
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    images = {
+        camera.name: tensor(noise.integers(0, 256, (rows, camera.height, camera.width, 3), dtype=np.uint8))
+        for camera in robot.cameras
+    }
+    shape = (rows, policy.config.horizon, robot.action.dim)
+    return Batch(
+        images=images,
+        instructions=(instruction,) * rows,
+        proprioception=tensor(noise.standard_normal((rows, len(robot.proprioception)), dtype=np.float32)),
+        actions=tensor(noise.uniform(-1, 1, shape).astype(np.float32)),
+        valid=torch.ones(shape[:2], dtype=torch.bool, device=device),
+    )
+
+
+@dataclass(frozen=True)
+class _Decision:
+    encode: int
+    decode: int
+    instruction: int
+    evaluations: float
+    per_evaluation: float
+    uncounted: tuple[str, ...]
+
+
+def _count_decision(policy: Policy, instruction: str, seed: int, budget: Budget) -> _Decision:
+    batch = replace(spec_batch(policy, rows=1, instruction=instruction, seed=seed), actions=None, valid=None)
+    with counting() as cold:
+        policy.backbone.encode(batch)
+    with counting() as warm:
+        policy.backbone.encode(batch)
+    own = _count_sample(policy, batch, seed, budget, encode=warm.flops)
+    per_evaluation = own.flops / own.evaluations
+    if isinstance(policy.decoder, AnytimeDecoder):
+        few, many = (_count_sample(policy, batch, seed, Budget(evaluations=n), warm.flops) for n in (FEW, MANY))
+        if many.evaluations > few.evaluations:
+            per_evaluation = (many.flops - few.flops) / (many.evaluations - few.evaluations)
+    return _Decision(
+        encode=warm.flops,
+        decode=own.flops,
+        instruction=cold.flops - warm.flops,
+        evaluations=own.evaluations,
+        per_evaluation=per_evaluation,
+        uncounted=(*cold.uncounted, *own.uncounted),
+    )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    flops: int
+    evaluations: float
+    uncounted: tuple[str, ...]
+
+
+def _count_sample(policy: Policy, batch: Batch, seed: int, budget: Budget, encode: int) -> _Drawn:
+    with counting() as spent:
+        sample = policy.predict(batch, generator=_generator(policy, seed), budget=budget)
+    return _Drawn(spent.flops - encode, sample.evaluations.float().mean().item(), spent.uncounted)
+
+
+@dataclass(frozen=True)
+class _Seconds:
+    median: float
+    p95: float
+    evaluations: float
+
+
+def _seconds(policy: Policy, seen: Observation, budget: Budget, *, repeats: int) -> _Seconds:
+    actor = PolicyActor(policy, execute=1, budget=budget)
+    actor.reset(0)
+    chunks = [actor.act(seen) for _ in range(repeats)]
+    latencies = [chunk.latency for chunk in chunks]
+    return _Seconds(
+        median=float(np.median(latencies)),
+        p95=float(np.quantile(latencies, 0.95)),
+        evaluations=float(np.mean([chunk.evaluations for chunk in chunks])),
+    )
+
+
+def _observation(policy: Policy, instruction: str, seed: int) -> Observation:
+    noise = np.random.default_rng(seed)
+    return Observation(
+        images={
+            camera.name: noise.integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
+            for camera in policy.robot.cameras
+        },
+        proprioception=noise.standard_normal(len(policy.robot.proprioception)).astype(np.float32),
+        instruction=instruction,
+        time=0.0,
+    )
+
+
+def _generator(policy: Policy, seed: int) -> torch.Generator:
+    return torch.Generator(next(policy.parameters()).device).manual_seed(seed)
+
+
+@contextmanager
+def _undisturbed(policy: Policy, *, training: bool) -> Iterator[Policy]:
+    """A copy of everything but the parameters, so that memories, counters, buffers and mode of the policy stay as they
+    are, and so does the global generator (dropout draws from it)."""
+    shared = {id(each): each for each in policy.parameters()}
+    twin = copy.deepcopy(policy, shared).train(training)
+    devices = [each.device for each in policy.parameters() if each.device.type == "cuda"][:1]
+    with torch.random.fork_rng(devices), torch.set_grad_enabled(training):
+        yield twin
