@@ -1,0 +1,58 @@
+"""`volar serve POLICY`: a trained policy behind a WebSocket, for `volar compare ws://...` and for robots."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from volar.cli.output import Output
+from volar.core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Answer observations with actions until Ctrl-C. Speaks openpi's framing, with a card that says what it expects."""
+
+    policy: tyro.conf.Positional[Path]
+    """a checkpoint or a training run"""
+    execute: int
+    """actions carried out per chunk; at most the policy's horizon"""
+    host: str = "127.0.0.1"
+    """address to bind to; anything but loopback needs a token"""
+    port: int = 8000
+    """0 takes a free one"""
+    token_variable: str | None = None
+    """environment variable that holds the token which clients must send"""
+    device: str = "cpu"
+    """where the policy runs, such as cuda"""
+
+
+def main(arguments: list[str]) -> Output:
+    command = tyro.cli(Serve, prog="volar serve", args=arguments)
+    token = None if command.token_variable is None else os.environ.get(command.token_variable)
+    if command.token_variable is not None and not token:
+        raise ConfigError(f"The environment variable {command.token_variable} is not set or empty.")
+
+    from volar.cli.evaluate import read_policy
+    from volar.policies.actor import PolicyActor
+    from volar.policies.vla import Policy
+    from volar.serving.server import PolicyServer
+
+    config = read_policy(command.policy)
+    policy = Policy.load(config["folder"], device=command.device)
+    card = {
+        "name": config["folder"].resolve().name, "hash": config["hash"], "kind": config["card"]["kind"],
+        "policy": config["policy"], "horizon": policy.config.horizon, "execute": command.execute,
+    }  # fmt: skip
+    server = PolicyServer(
+        lambda: PolicyActor(policy, execute=command.execute), robot=policy.robot, card=card,
+        host=command.host, port=command.port, token=token,
+    )  # fmt: skip
+    print(f"Serving {command.policy} at {server.url}; Ctrl-C ends it.", file=sys.stderr, flush=True)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        server.stop()
+    return Output({"url": server.url, "policy": str(command.policy)}, "Stopped.")
