@@ -139,13 +139,13 @@ def summarise(folder: Path) -> Summary:
         raise ConfigError(f"{folder} holds no finished episode yet; let `volar evaluate` finish at least one.")
     _require_known(folder, run, records)
     tasks = run.tasks
-    arms = tuple(_arm(run, name, tasks, records) for name in run.arms)
+    arms = tuple(arm_result(run, name, tasks, records) for name in run.arms)
     policy = next((arm.name for arm in arms if arm.role == "policy"), None)
     others = [arm.name for arm in arms if policy is not None and arm.name != policy]
     return Summary(
         schema=SCHEMA, run=run, arms=arms,
         instructions={task: _instructions(record for record in records if record.key[1] == task) for task in tasks},
-        differences=tuple(_difference(policy, other, tasks, records) for other in others if policy is not None),
+        differences=tuple(difference(policy, other, tasks, records) for other in others if policy is not None),
         broken=tuple(
             Broken(arm=record.key[0], task=record.key[1], seed=record.key[2], error=record.episode.error or "unknown")
             for record in records if record.episode.success is None
@@ -180,7 +180,8 @@ def _film(record: EpisodeRecord) -> Film:
     )
 
 
-def _arm(run: RunInfo, name: str, tasks: Sequence[str], records: Sequence[EpisodeRecord]) -> ArmResult:
+def arm_result(run: RunInfo, name: str, tasks: Sequence[str], records: Sequence[EpisodeRecord]) -> ArmResult:
+    """What the arm `name` of the run did in these records."""
     episodes = [record.episode for record in records if record.key[0] == name]
     rates = {}
     for task in tasks:
@@ -207,7 +208,8 @@ def _arm(run: RunInfo, name: str, tasks: Sequence[str], records: Sequence[Episod
     )  # fmt: skip
 
 
-def _difference(policy: str, other: str, tasks: Sequence[str], records: Sequence[EpisodeRecord]) -> Difference:
+def difference(policy: str, other: str, tasks: Sequence[str], records: Sequence[EpisodeRecord]) -> Difference:
+    """Two arms of the records on the scenes that both met."""
     intervals: dict[str, Interval | None] = {}
     pairs: list[Pairs] = []
     left_out = 0

@@ -62,13 +62,14 @@ def checks(summary: Summary) -> tuple[Check, ...]:
     if policy is None:
         return ()
     return tuple(
-        _check(policy, arms[difference.other], difference, task_labels(summary.run.tasks))
+        control_check(policy, arms[difference.other], difference, task_labels(summary.run.tasks))
         for difference in summary.differences
         if arms[difference.other].role in QUESTIONS and difference.overall is not None
     )
 
 
-def _check(policy: ArmResult, control: ArmResult, difference: Difference, names: dict[str, str]) -> Check:
+def control_check(policy: ArmResult, control: ArmResult, difference: Difference, names: dict[str, str]) -> Check:
+    """The question that `control.role` asks of the policy; `difference` is policy minus control and has an overall."""
     question, condition = QUESTIONS[control.role]
     gap = difference.overall
     assert gap is not None and control.overall is not None and policy.overall is not None

@@ -1,0 +1,153 @@
+"""What a comparison means, in sentences: the verdict on each pair and what to be wary of. No arithmetic."""
+
+from collections.abc import Mapping, Sequence
+
+from volar.comparison.protocol import Protocol
+from volar.comparison.result import ArmOutcome, PairOutcome, Standing
+from volar.evaluation.wording import MINUS, SPACE, label, listed, number, points
+from volar.statistics.intervals import Interval
+
+MATCHED = {  # registered --match -> the axis of the ledger that it makes equal
+    "train-flops": "training_flops",
+    "train-samples": "training_samples",
+    "train-seconds": "training_seconds",
+    "nfe": "evaluations",
+    "inference-flops": "action_flops",
+    "latency": "latency_median",
+}
+EQUAL = {  # axis -> how a sentence says that it was equal
+    "training_flops": "equal training FLOPs",
+    "training_samples": "equal training samples",
+    "training_seconds": "equal training time",
+    "evaluations": "equal network evaluations",
+    "action_flops": "equal inference FLOPs",
+    "latency_median": "equal latency",
+}
+DESIGNS = {
+    "anytime": "valid at any time of looking",
+    "group": "corrected for the looks",
+    "fixed": "number of scenes fixed beforehand",
+}
+
+
+def points_between(interval: Interval, *, sign: int = 1) -> str:
+    """'3 to 13' where both limits have one sign, else '−3 to +9'. sign: -1 turns the difference round."""
+    low, high = sorted((sign * interval.low, sign * interval.high))
+    words = (limit(low), limit(high))
+    return " to ".join(word.lstrip("+") for word in words) if low >= 0 else " to ".join(words)
+
+
+def limit(difference: float) -> str:
+    """As `points`, but a limit that is not zero never reads as zero, since on which side it lies is what matters."""
+    whole = points(difference)
+    if whole != "0" or abs(difference) < 0.0005:
+        return whole
+    return f"{'+' if difference > 0 else MINUS}{abs(100 * difference):.1f}"
+
+
+def pair_sentence(
+    *, reference: str, other: str, standing: Standing, interval: Interval | None, size: str, compute: str,
+    protocol: Protocol, corrected: int,
+) -> str:  # fmt: skip
+    """The verdict on one pair. size: how much was compared; compute: at what compute, or ""; corrected: number of
+    registered pairs that Holm's correction was over."""
+    one, two = label(other), label(reference)
+    at = f", {compute}" if compute else ""
+    if standing == "not compared" or interval is None:
+        return f"{one} and {two} were not compared: no scene of every task was met and scored in both."
+    confidence = f"{round(100 * (1 - protocol.alpha))}{SPACE}% interval"
+    if standing in ("better", "worse"):
+        sign = 1 if standing == "better" else -1
+        size_of = points(sign * interval.estimate).lstrip("+")
+        return (
+            f"{one} is {standing} than {two} by {size_of} points: {confidence} "
+            f"{points_between(interval, sign=sign)}, {size}{at}."
+        )
+    lies = f"the difference lies between {limit(interval.low)} and {limit(interval.high)} points"
+    if standing == "equivalent":
+        margin = points(protocol.margin).lstrip("+")
+        return (
+            f"{one} and {two} are equivalent within the registered margin of {margin} points: "
+            f"{lies} ({confidence}, {size}{at})."
+        )
+    alone = interval.low > 0 or interval.high < 0
+    why = f" after correction for {corrected} comparisons" if alone and corrected > 1 else ""
+    return f"{one} and {two} are not separated{why}: {lies} ({confidence}, {size}{at})."
+
+
+def size_words(scenes: int, members: Sequence[int]) -> str:
+    """'412 paired episodes', or '240 paired scenes with 3 policies of each arm'."""
+    if set(members) == {1}:
+        return f"{scenes:,} paired episodes"
+    if len(set(members)) == 1:
+        return f"{scenes:,} paired scenes with {members[0]} policies of each arm"
+    return f"{scenes:,} paired scenes with {members[1]} policies against {members[0]}"
+
+
+def compute_words(protocol: Protocol, ratios: Mapping[str, float | None], equal: Sequence[str]) -> str:
+    """'at equal training FLOPs' where the ledger confirms what was matched; otherwise how far it is from it."""
+    axis = MATCHED.get(protocol.match or "")
+    if axis is None:
+        return "compute not matched"
+    ratio = ratios.get(axis)
+    if axis in equal:
+        return f"at {EQUAL[axis]}"
+    if ratio is None:
+        return f"{EQUAL[axis]} intended, not counted"
+    return f"with {number(float(f'{ratio:.2g}'))} times the {EQUAL[axis].removeprefix('equal ')}"
+
+
+def recipe_sentence(pair: PairOutcome) -> str:
+    """How much the verdict says about training anew."""
+    if pair.recipes is None:
+        return ""
+    gap = pair.recipes
+    words = f"Trained anew with other seeds, the difference would lie between {limit(gap.low)} and {limit(gap.high)}"
+    holds = (gap.low > 0 or gap.high < 0) if pair.standing in ("better", "worse") else None
+    doubt = " points: the verdict holds for these trained policies, not yet for the recipes." if holds is False else (
+        " points, so the verdict holds for the recipes too." if holds else " points."
+    )  # fmt: skip
+    return words + doubt
+
+
+def warning_sentences(arms: Sequence[ArmOutcome], pairs: Sequence[PairOutcome], protocol: Protocol) -> list[str]:
+    """What the outcomes themselves ask a reader to be wary of."""
+    found = []
+    if broken := sum(arm.broken for arm in arms):
+        found.append(f"{count(broken, 'episode')} of the arms broke and could not be judged: counted neither as "
+                     "success nor as failure, and their scenes are left out of every difference.")  # fmt: skip
+    for pair in pairs:
+        if not pair.registered:
+            continue
+        left, names = pair.left_out, f"{label(pair.other)} and {label(pair.reference)}"
+        if not pair.paired:
+            found.append(f"{names} met different scenes and are compared as independent samples, as was registered: "
+                         "this needs more episodes than pairs do.")  # fmt: skip
+        elif left.different:
+            found.append(f"{count(left.different, 'scene')} began differently for {names} although task and seed are "
+                         "the same: left out, never joined.")  # fmt: skip
+    found += _uneven(arms, protocol)
+    return found
+
+
+def _uneven(arms: Sequence[ArmOutcome], protocol: Protocol) -> list[str]:
+    found = []
+    lengths = {arm.executed_per_chunk for arm in arms if arm.executed_per_chunk}
+    if len(lengths) > 1 or any(len(values) > 1 for values in lengths):
+        each = listed(f"{label(arm.name)} {'/'.join(map(str, arm.executed_per_chunk))}" for arm in arms)
+        found.append(f"The arms carry out different numbers of actions between two looks: {each}.")
+    for arm in arms:
+        if absent := [task for task in protocol.tasks if arm.tasks[task] is None]:
+            found.append(f"{label(arm.name)} has no scored episode on {listed(absent)}, so it has no overall rate.")
+    privileged = {arm.name: arm.privileged for arm in arms if arm.privileged}
+    if privileged and len(privileged) < len(arms):
+        each = listed(f"{label(name)} ({', '.join(used)})" for name, used in privileged.items())
+        found.append(f"Not on equal terms: only {each} used what a real robot does not have.")
+    machines = {ledger.hardware for arm in arms for ledger in arm.ledger.values() if ledger.hardware}
+    if len(machines) > 1:
+        found.append(f"Times were taken on different hardware ({listed(sorted(machines))}) and do not compare.")
+    return found
+
+
+def count(value: int, noun: str) -> str:
+    return f"One {noun}" if value == 1 else f"{value:,} {noun}s"
