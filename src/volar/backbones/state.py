@@ -28,11 +28,11 @@ class State(Backbone):
         vocabulary: words are hashed to it."""
 
         width: int = 128
-        depth: int = 3
+        depth: int = 2
         heads: int = 4
         tokens: int = 4
         clip: float = 5.0
-        vocabulary: int = 4096
+        vocabulary: int = 1024
 
         def __post_init__(self) -> None:
             if self.width % self.heads:

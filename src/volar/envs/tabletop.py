@@ -44,7 +44,7 @@ PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 class Tabletop(WorldWithObjects):
-    """One task, for example `fork`. Success is momentary; score "at any step". Knocking the pillar of `fork` over, or
+    """One task, for example `fork`. Success is momentary; score "at any step". Knocking a pillar of `fork` over, or
     away, terminates. There is no time limit of its own: whoever runs it sets one."""
 
     def __init__(self, task: str, *, cameras: Mapping[str, int] | None = None) -> None:
@@ -52,9 +52,9 @@ class Tabletop(WorldWithObjects):
             raise unknown_name("tabletop task", task, TASKS)
         self.name, self.task = task, TASKS[task]
         self._spec = RobotSpec(action=ACTION, cameras=(), proprioception=PROPRIOCEPTION)
-        self._model = mujoco.MjModel.from_xml_string(scene_xml(self.task.family))
-        self._data = mujoco.MjData(self._model)
-        self._physics = np.empty(mujoco.mj_stateSize(self._model, PHYSICS))
+        self._waysl = mujoco.MjModel.from_xml_string(scene_xml(self.task.family))
+        self._data = mujoco.MjData(self._waysl)
+        self._physics = np.empty(mujoco.mj_stateSize(self._waysl, PHYSICS))
         self._begun = self.scene
 
     @staticmethod
@@ -106,12 +106,12 @@ class Tabletop(WorldWithObjects):
 
     def reset(self, seed: int) -> None:
         begun = self.task.layout(np.random.default_rng(seed))
-        mujoco.mj_resetData(self._model, self._data)
+        mujoco.mj_resetData(self._waysl, self._data)
         opening = begun.opening * FINGER_RANGE
         self._data.qpos[:] = np.concatenate([begun.hand, [opening, opening], begun.objects.ravel()])
         self._data.mocap_pos[0] = begun.goal
         self._data.ctrl[:] = [*begun.hand, opening, opening]
-        mujoco.mj_forward(self._model, self._data)
+        mujoco.mj_forward(self._waysl, self._data)
         self._begun = begun
 
     def observe(self, *, images: bool = True) -> Observation:
@@ -129,7 +129,7 @@ class Tabletop(WorldWithObjects):
         ahead = np.clip(ctrl[:3] + STRIDE * sent[:3], hand - LEASH, hand + LEASH)
         ctrl[:3] = np.clip(ahead, LOW, HIGH)
         ctrl[3:] = FINGER_RANGE * (1 - sent[3]) / 2
-        mujoco.mj_step(self._model, self._data, SUBSTEPS)
+        mujoco.mj_step(self._waysl, self._data, SUBSTEPS)
         scene = self.scene
         return Step(
             success=self.task.done(scene, self.task.target),
@@ -138,7 +138,7 @@ class Tabletop(WorldWithObjects):
         )
 
     def save(self) -> bytes:
-        mujoco.mj_getState(self._model, self._data, self._physics, PHYSICS)
+        mujoco.mj_getState(self._waysl, self._data, self._physics, PHYSICS)
         return pack(self.name, {"physics": self._physics, "begun": self._begun.objects})
 
     def restore(self, state: bytes) -> None:
@@ -146,9 +146,9 @@ class Tabletop(WorldWithObjects):
         if name != self.name:
             raise ConfigError(f"This state was saved in the task {name!r}, it cannot be restored in {self.name!r}.")
         values = unpack(state)
-        mujoco.mj_setState(self._model, self._data, values["physics"], PHYSICS)
-        mujoco.mj_forward(self._model, self._data)  # positions, which pictures read
-        mujoco.mj_setState(self._model, self._data, values["physics"], PHYSICS)  # the solver's warm start
+        mujoco.mj_setState(self._waysl, self._data, values["physics"], PHYSICS)
+        mujoco.mj_forward(self._waysl, self._data)  # positions, which pictures read
+        mujoco.mj_setState(self._waysl, self._data, values["physics"], PHYSICS)  # the solver's warm start
         begun = np.asarray(values["begun"])
         self._begun = Scene(hand=np.zeros(3), opening=0.0, objects=begun, goal=np.zeros(3))
 
@@ -175,14 +175,15 @@ class TabletopState(StateView):
 
 
 class TabletopExpert(PrivilegedActor):
-    """Scripted, closed-loop, one action at a time. Which of two ways it takes is drawn from the episode's seed and
+    """Scripted, closed-loop, one action at a time. Which of several ways it takes is drawn from the episode's seed and
     from nothing in the scene."""
 
     privileged = ("simulator state: object and goal poses",)
 
     def reset(self, seed: int) -> None:
         # A stream of its own: the seed alone also placed the objects.
-        self._mode = 1.0 if np.random.default_rng([seed, 0x6D6F6465]).random() < 0.5 else -1.0
+        first, second = np.random.default_rng([seed, 0x77617973]).choice((-1.0, 1.0), 2)
+        self._ways = (float(first), float(second))
 
     def bind(self, env: Env) -> None:
         if not isinstance(env, Tabletop):
@@ -191,5 +192,5 @@ class TabletopExpert(PrivilegedActor):
 
     def act(self, observation: Observation) -> Chunk:
         task = self._env.task
-        action = task.expert(self._env.scene, self._mode, task.target)
+        action = task.expert(self._env.scene, self._ways, task.target)
         return Chunk(actions=np.clip(action, -1.0, 1.0).astype(np.float32)[None], execute=1, evaluations=0)

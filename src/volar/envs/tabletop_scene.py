@@ -122,7 +122,7 @@ _PEG = f'type="box" size="{PEG_SIDE / 2} {PEG_SIDE / 2} {PEG_HEIGHT / 2}" mass="
 _PILLAR = f'type="cylinder" size="{PILLAR_RADIUS} {PILLAR_HEIGHT / 2}" mass="0.2"'
 
 THINGS: dict[str, list[str]] = {
-    "fork": [_object(1, _PILLAR, COLOURS["red"]), _goal([_region(0.02)])],
+    "fork": [*(_object(number, _PILLAR, COLOURS["red"]) for number in (1, 2)), _goal([_region(0.02)])],
     "push": [_object(1, _PUCK, COLOURS["red"]), _goal([_region(0.03)])],
     "precise": [_object(1, _PEG, COLOURS["blue"]), _goal(_fixture())],
     "pick-place": [

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from volar.envs import tabletop_scene as scene
 
 STRIDE = 0.01  # metres that the commanded point moves per unit of action
+Ways = tuple[float, float]  # of two equally good ones at a first and a second choice: -1 left, 1 right
 HOVER = 0.09  # height at which the hand travels over things on the table
 
 
@@ -29,8 +30,7 @@ class Scene:
 @dataclass(frozen=True)
 class Task:
     """family: which scene. target: row of the object that the instruction names. layout: random generator -> initial
-    Scene. left: metres still to go. done, broken: of (initial, present). expert: (scene, mode of -1 or 1, target) ->
-    action."""
+    Scene. left: metres still to go. done, broken: of (initial, present). expert: (scene, ways, target) -> action."""
 
     family: str
     instructions: tuple[str, ...]
@@ -38,7 +38,7 @@ class Task:
     left: Callable[[Scene, int], float]
     done: Callable[[Scene, int], bool]
     broken: Callable[[Scene, Scene], bool]
-    expert: Callable[[Scene, float, int], np.ndarray]
+    expert: Callable[[Scene, Ways, int], np.ndarray]
     target: int = 0
 
 
@@ -63,34 +63,42 @@ def _horizontal(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.linalg.norm(first[:2] - second[:2]))
 
 
-# Fork: reach the region behind a pillar without touching the pillar; two ways, equally good. -------------------------
+# Fork: reach the region behind two pillars without touching them; four ways, equally good. -------------------------
 
 
 def _fork_layout(random: np.random.Generator) -> Scene:
-    hand = np.array([random.uniform(-0.02, 0.02), -0.2, 0.05])
-    pillar = np.array([[random.uniform(-0.02, 0.02), random.uniform(-0.07, -0.05)]])
-    goal = np.array([random.uniform(-0.04, 0.04), random.uniform(0.1, 0.14), 0.0])
-    return Scene(hand, 0.0, _standing(pillar, scene.PILLAR_HEIGHT), goal)
-
-
-def _fork_done(now: Scene, target: int) -> bool:
-    return _horizontal(now.hand, now.goal) < 0.02
+    """Starts differ little, so that nothing but the demonstrator's whim tells left from right."""
+    hand = np.array([random.uniform(-0.005, 0.005), -0.22, 0.05])
+    pillars = np.array([[0.0, -0.08], [0.0, 0.1]]) + random.uniform(-0.005, 0.005, (2, 2))
+    goal = np.array([random.uniform(-0.03, 0.03), random.uniform(0.21, 0.23), 0.0])
+    return Scene(hand, 0.0, _standing(pillars, scene.PILLAR_HEIGHT), goal)
 
 
 def _fork_left(now: Scene, target: int) -> float:
     return _horizontal(now.hand, now.goal)
 
 
+def _fork_done(now: Scene, target: int) -> bool:
+    return _fork_left(now, target) < 0.02
+
+
 def _fork_broken(before: Scene, now: Scene) -> bool:
-    """The pillar stands elsewhere, or leans."""
-    return float(np.abs(now.objects[0] - before.objects[0]).max()) > 0.004
+    """A pillar stands elsewhere, or leans."""
+    return float(np.abs(now.objects - before.objects).max()) > 0.004
 
 
-def _fork_expert(now: Scene, mode: float, target: int) -> np.ndarray:
-    pillar = now.objects[0]
-    beside = np.array([pillar[0] + mode * 0.085, pillar[1] + 0.005, now.hand[2]])
-    behind = np.array([*now.goal[:2], now.hand[2]])
-    return _towards(beside if now.hand[1] < pillar[1] else behind, now.hand, 1.0)
+def _fork_expert(now: Scene, ways: Ways, target: int) -> np.ndarray:
+    """Straight on towards a pillar, past it on the drawn side, and back to the middle."""
+    place = now.goal[:2]
+    for way, pillar in zip(ways, now.objects, strict=False):
+        ahead = pillar[1] - now.hand[1]
+        if ahead <= 0:
+            continue
+        decide = np.array([pillar[0], pillar[1] - 0.09])
+        undecided = ahead > 0.092 and abs(now.hand[0] - pillar[0]) < 0.1
+        place = decide if undecided else np.array([pillar[0] + way * 0.09, pillar[1] + 0.005])
+        break
+    return _towards(np.append(place, now.hand[2]), now.hand, 1.0)
 
 
 # Push: a puck onto a region. -----------------------------------------------------------------------------------------
@@ -113,7 +121,7 @@ def _push_done(now: Scene, target: int) -> bool:
     return _object_left(now, target) < 0.015
 
 
-def _push_expert(now: Scene, mode: float, target: int) -> np.ndarray:
+def _push_expert(now: Scene, ways: Ways, target: int) -> np.ndarray:
     puck = now.objects[target]
     ahead = (now.goal - puck[:3])[:2]
     ahead = ahead / max(float(np.linalg.norm(ahead)), 1e-6)
@@ -145,7 +153,7 @@ def _precise_done(now: Scene, target: int) -> bool:
     return _object_left(now, target) < 0.01 and peg[2] < scene.PEG_HEIGHT / 2 + scene.FIXTURE_HEIGHT - 0.02
 
 
-def _precise_expert(now: Scene, mode: float, target: int) -> np.ndarray:
+def _precise_expert(now: Scene, ways: Ways, target: int) -> np.ndarray:
     inserted = scene.PEG_HEIGHT / 2
     return _carry(now, now.objects[target], grip=0.022, lift=scene.FIXTURE_HEIGHT + 0.03, tolerance=0.0012,
                   lower=inserted)  # fmt: skip
@@ -168,7 +176,7 @@ def _pick_done(now: Scene, target: int) -> bool:
     return _object_left(now, target) < scene.BOWL_RADIUS - 0.01 and now.objects[target][2] < 0.03
 
 
-def _pick_expert(now: Scene, mode: float, target: int) -> np.ndarray:
+def _pick_expert(now: Scene, ways: Ways, target: int) -> np.ndarray:
     return _carry(now, now.objects[target], grip=0.0, lift=0.07, tolerance=0.015, lower=0.05, release=True)
 
 
