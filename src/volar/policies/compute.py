@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from volar.core.compute import Counts, Timing
-from volar.core.model import UNLIMITED, AnytimeDecoder, Batch, Budget, FrozenVision
+from volar.core.model import UNLIMITED, AnytimeDecoder, Batch, Budget, FrozenVision, TokenDecoder
 from volar.core.robot import Observation
 from volar.nn.flops import Tally, counting
 from volar.policies.actor import PolicyActor
@@ -41,9 +41,9 @@ def count_policy(
     whole = training_flops(policy, seen, seed=seed)
     uncounted |= set(whole.uncounted)
     if isinstance(policy.backbone, FrozenVision):
-        with torch.no_grad(), counting() as spent:
+        feature = feature_flops(policy)
+        with torch.no_grad():
             features = {name: policy.backbone.features(images) for name, images in seen.images.items()}
-        feature = spent.flops // rows
         stored = training_flops(policy, replace(seen, images={}, features=features), seed=seed).flops // rows
     return Counts(
         parameters=sum(each.numel() for each in parameters),
@@ -74,6 +74,17 @@ def training_flops(policy: Policy, batch: Batch, *, seed: int = 0) -> Tally:
             loss = twin.loss(batch, generator=generator).mean()
             torch.autograd.grad(loss, trainable, allow_unused=True)  # unlike backward(), touches nobody's .grad
     return spent
+
+
+def feature_flops(policy: Policy) -> int:
+    """What storing the frozen part's output of one frame, all cameras, takes; 0 where the backbone stores none."""
+    if not isinstance(policy.backbone, FrozenVision):
+        return 0
+    seen = spec_batch(policy, rows=1, instruction=INSTRUCTION, seed=0)
+    with torch.no_grad(), counting() as spent:
+        for images in seen.images.values():
+            policy.backbone.features(images)
+    return spent.flops
 
 
 def time_policy(
@@ -211,7 +222,10 @@ def _generator(policy: Policy, seed: int) -> torch.Generator:
 def _undisturbed(policy: Policy, *, training: bool) -> Iterator[Policy]:
     """A copy of everything but the parameters, so that memories, counters, buffers and mode of the policy stay as they
     are, and so does the global generator (dropout draws from it)."""
-    shared = {id(each): each for each in policy.parameters()}
+    shared: dict[int, object] = {id(each): each for each in policy.parameters()}
+    if isinstance(policy.decoder, TokenDecoder):
+        tokenizer = policy.decoder.tokenizer
+        shared[id(tokenizer)] = copy.copy(tokenizer)  # counters of its own; what it learned may not be copyable
     twin = copy.deepcopy(policy, shared).train(training)
     devices = [each.device for each in policy.parameters() if each.device.type == "cuda"][:1]
     with torch.random.fork_rng(devices), torch.set_grad_enabled(training):

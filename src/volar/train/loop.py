@@ -24,8 +24,10 @@ from volar.core.robot import RobotSpec, require_match
 from volar.data.features import cached_features
 from volar.data.lerobot import LeRobotDataset, open_dataset
 from volar.data.windows import WindowBatch, Windows, split_episodes
+from volar.policies.compute import feature_flops
 from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
 from volar.train.config import TrainConfig, require_same
+from volar.train.spending import Spending
 from volar.train.state import Average, load_state, newest_state, save_state, stop_at_next_step
 
 
@@ -65,15 +67,18 @@ def to_batch(policy: Policy, raw: WindowBatch, device: torch.device) -> Batch:
 
 @dataclass(frozen=True)
 class Data:
-    """The two splits, ready to be read, and what computing features cost in seconds."""
+    """The two splits, ready to be read. frames: of all demonstrations. feature_seconds: what storing the frozen part's
+    output took now; feature_flops: what it takes, stored before or not."""
 
     train: Windows
     validation: Windows
+    frames: int
     feature_seconds: float
+    feature_flops: int
 
 
 def prepare_data(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, *, cache: Path, progress: bool) -> Data:
-    started = time.perf_counter()
+    started, flops = time.perf_counter(), 0
     features: dict[str, np.ndarray] = {}
     cameras = [camera.name for camera in policy.robot.cameras]
     if config.cache_features and isinstance(policy.backbone, FrozenVision):
@@ -88,6 +93,7 @@ def prepare_data(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, *
                 dataset, camera, stride=config.stride, key=backbone.features_key(), compute=compute,
                 folder=cache, progress=progress,
             )  # fmt: skip
+        flops = feature_flops(policy) * len(features[cameras[0]])
     split = split_episodes(dataset, config.validation, config.seed)
     fit_tokenizer(dataset, policy, config, split.train)
 
@@ -97,7 +103,8 @@ def prepare_data(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, *
             images=not features, features=features or None,
         )  # fmt: skip
 
-    return Data(windows(split.train), windows(split.validation), time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Data(windows(split.train), windows(split.validation), dataset.num_frames, seconds, flops)
 
 
 def fit_tokenizer(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, episodes: tuple[int, ...]) -> None:
@@ -211,8 +218,6 @@ class Loop:
             self.trainable.values(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step = self._resume()
-        spent = out / "compute.json"  # what was computed before an interruption counts too
-        self.before = json.loads(spent.read_text()) if self.step and spent.is_file() else {}
         self.model, self.optimizer = accelerator.prepare(policy, self.optimizer)
         self.metrics = (out / "metrics.jsonl").open("a")
 
@@ -235,7 +240,8 @@ class Loop:
                 rank=self.accelerator.process_index, world=self.accelerator.num_processes,
             ),
         )  # fmt: skip
-        started, first = time.perf_counter(), self.step
+        first, processes = self.step, self.accelerator.num_processes
+        spending = Spending(self.out, self.policy, resumed=first > 0, processes=processes)
         columns = (
             TextColumn("train"),
             BarColumn(),
@@ -251,17 +257,19 @@ class Loop:
             task = bar.add_task("", total=self.config.steps, completed=self.step)
             for raw in loader if self.step < self.config.steps else ():
                 facts = self._one_step(raw)
+                if self.accelerator.is_main_process and spending.due(self.step):
+                    self._count(spending, raw)
                 self.step += 1
                 bar.update(task, completed=self.step, description=f"loss {facts['loss']:.4f}")
-                seconds = time.perf_counter() - started
                 if self.step % self.config.log_every == 0:
-                    speed = (self.step - first) * self.config.batch / seconds
-                    self._log({**facts, "samples_per_s": speed, "seconds": seconds})
+                    speed = (self.step - first) * self.config.batch / spending.seconds
+                    self._log({**facts, "samples_per_s": speed, "seconds": spending.seconds})
+                    spending.meter.joules()  # a counter that is read too seldom wraps unnoticed
                 if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
                     with self.average.applied():
                         self._log(validate(self.policy, self.data.validation, self.config, self.device))
                 if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps or stop():
-                    self._save(seconds)
+                    self._save(spending)
                 if stop() and self.step < self.config.steps:
                     raise KeyboardInterrupt
                 if self.step >= self.config.steps:
@@ -301,7 +309,12 @@ class Loop:
             self.metrics.flush()
             self.accelerator.log(facts, step=self.step)
 
-    def _save(self, seconds: float) -> None:
+    def _count(self, spending: Spending, raw: WindowBatch) -> None:
+        self.optimizer.zero_grad()  # they are spent; counting needs the room for its own
+        with self.accelerator.autocast():
+            spending.count(to_batch(self.policy, raw, self.device))
+
+    def _save(self, spending: Spending) -> None:
         if not self.accelerator.is_main_process:
             return
         save_state(self.out, self.step, self.trainable, self.average, self.optimizer)
@@ -310,17 +323,16 @@ class Loop:
         if not folder.exists():
             with self.average.applied():
                 self.policy.save(folder, facts=facts)
-        write_files({self.out / "compute.json": json.dumps(self._compute(seconds), indent=1).encode()})
-
-    def _compute(self, seconds: float) -> dict[str, Any]:
-        return {
-            "parameters": sum(value.numel() for value in self.policy.parameters()),
-            "trainable_parameters": sum(value.numel() for value in self.trainable.values()),
-            "training_steps": self.step,
-            "training_samples": self.step * self.config.batch * self.accelerator.num_processes,
-            "training_seconds": self.before.get("training_seconds", 0.0) + seconds,
-            "feature_seconds": self.before.get("feature_seconds", 0.0) + self.data.feature_seconds,
-        }
+        seconds = spending.before.get("feature_seconds", 0.0) + self.data.feature_seconds
+        spending.write(
+            step=self.step,
+            samples=self.step * self.config.batch * self.accelerator.num_processes,
+            facts={
+                "training_frames": self.data.frames,
+                "feature_seconds": seconds,
+                "feature_flops": self.data.feature_flops,
+            },
+        )
 
 
 def _as_it_is(batch: Any) -> Any:
