@@ -149,7 +149,7 @@ def test_autoregressive_likelihood_is_that_of_its_own_steps(batch):
     said = torch.full((len(ids), 1), decoder.end)
     with torch.no_grad():
         for place in range(ids.shape[1]):
-            logits = decoder.logits(around.context(inputs), said)[:, -1]
+            logits = decoder.predictor(around.context(inputs))(said).logits[:, -1]
             total -= logits.log_softmax(-1).gather(1, ids[:, place : place + 1])[:, 0]
             said = torch.cat([said, ids[:, place : place + 1]], dim=1)
         whole = decoder.loss(around.context(inputs), actions, valid)
@@ -162,7 +162,7 @@ def test_solver_has_its_order(solver, order):
     start = torch.ones(1, 1, 1, dtype=torch.float64)
     errors = []
     for steps in (8, 16, 32):
-        end = integrate(lambda x, t: x, start, steps=steps, solver=solver)
+        end = integrate(lambda x, t: x, start, steps=steps, solver=solver).actions
         errors.append(abs(end.item() - math.exp(-1)))
     for coarse, fine in itertools.pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.15)
@@ -216,7 +216,7 @@ def test_flow_field_of_one_point_is_the_straight_path():
     """For a single target the optimal velocity is noise - data, so one Euler step from noise lands on the data."""
     data, noise = torch.randn(1, HORIZON, DIM), torch.randn(1, HORIZON, DIM)
     end = integrate(lambda x, t: noise - data, noise, steps=1, solver="euler")
-    torch.testing.assert_close(end, data)
+    torch.testing.assert_close(end.actions, data)
 
 
 def test_full_mask_lets_everybody_see():

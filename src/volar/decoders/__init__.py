@@ -8,5 +8,7 @@ TABLE = Table(
         "autoregressive": "volar.decoders.autoregressive:Autoregressive",
         "regression": "volar.decoders.regression:Regression",
         "flow": "volar.decoders.flow:Flow",
+        "mip": "volar.decoders.mip:Mip",
+        "diffusion": "volar.decoders.diffusion:Diffusion",
     },
 )

@@ -4,12 +4,15 @@ pi0's conventions (arXiv 2410.24164): time 1 is noise and 0 is data, x_t = t * n
 is noise - data, and sampling goes from 1 down to 0. Papers that let time run the other way negate both.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from volar.core.model import UNLIMITED, Budget, Field, Sample
+from volar.nn.budget import Metered
 
 Solver = Literal["euler", "midpoint", "heun"]
 STEP_COST: dict[Solver, int] = {"euler": 1, "midpoint": 2, "heun": 2}  # network evaluations of one step
@@ -34,17 +37,51 @@ def interpolate(
     return weight * noise + (1 - weight) * data
 
 
+@dataclass(frozen=True)
+class PathPoint:
+    """A point on the straight path of each chunk, and the velocity there, from data to noise."""
+
+    chunks: Float[Tensor, "b h a"]
+    time: Float[Tensor, " b"]
+    velocity: Float[Tensor, "b h a"]
+
+
+def draw_point(
+    actions: Float[Tensor, "b h a"], *, alpha: float, beta: float, generator: torch.Generator | None
+) -> PathPoint:
+    """What conditional flow matching trains on: Gaussian noise and a time from Beta(alpha, beta) for every chunk."""
+    noise = torch.randn(actions.shape, generator=generator, device=actions.device)
+    time = sample_time(len(actions), alpha=alpha, beta=beta, generator=generator, device=actions.device)
+    return PathPoint(interpolate(actions, noise, time), time, noise - actions)
+
+
 def integrate(
-    velocity: Callable[[Tensor, Tensor], Tensor], start: Float[Tensor, "b h a"], *, steps: int, solver: Solver
-) -> Float[Tensor, "b h a"]:
-    """Follow `velocity(x, time [b])` from time 1 to time 0 in equal steps. Order: Euler 1, midpoint and Heun 2."""
-    state, delta = start, -1.0 / steps
+    velocity: Field, start: Float[Tensor, "b h a"], *, steps: int, solver: Solver, budget: Budget = UNLIMITED
+) -> Sample:
+    """Follow `velocity` from time 1 to time 0 in equal steps. Order: Euler 1, midpoint and Heun 2.
+
+    A limited budget takes the place of `steps`: as many steps as it pays for (one Euler step where it does not pay for
+    one step of the solver). The slope at the start serves any number of steps, so seconds are turned into a number of
+    steps once the first evaluation was timed. Where time runs out all the same, one last step goes down to 0 with the
+    slope at hand.
+    """
+    meter = Metered(velocity, budget, start.device)
+    times = torch.ones(len(start), device=start.device)
+    state, slope = start, meter(start, times)
+    if (left := meter.left()) is not None:
+        solver = solver if left + 1 >= STEP_COST[solver] else "euler"
+        steps = (left + 1) // STEP_COST[solver]
+    delta = -1.0 / steps
     for index in range(steps):
-        time = torch.full((len(state),), 1 + index * delta, device=state.device)
-        slope = velocity(state, time)
-        if solver == "midpoint":
-            slope = velocity(state + delta / 2 * slope, time + delta / 2)
-        elif solver == "heun":
-            slope = (slope + velocity(state + delta * slope, time + delta)) / 2
+        time = 1 + index * delta
+        if index:
+            slope = meter(state, time * times)
+        if solver == "midpoint" and meter.left() != 0:
+            slope = meter(state + delta / 2 * slope, (time + delta / 2) * times)
+        elif solver == "heun" and meter.left() != 0:
+            slope = (slope + meter(state + delta * slope, (time + delta) * times)) / 2
+        if meter.left() == 0:
+            state = state - time * slope
+            break
         state = state + delta * slope
-    return state
+    return Sample.after(meter.evaluations, state)
