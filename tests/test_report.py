@@ -16,7 +16,7 @@ from rich.console import Console
 from synthetic_run import RUN, make_episode, write_run
 
 from volar.core.robot import Outcome
-from volar.evaluation import records, run, stats, summary, training
+from volar.evaluation import records, run, summary, training
 from volar.evaluation.charts import line_chart, nice_ticks
 from volar.evaluation.records import RecordFile
 from volar.evaluation.report import describe_run, write_report
@@ -26,6 +26,7 @@ from volar.evaluation.tables import print_table, to_markdown
 from volar.evaluation.training import Curve
 from volar.evaluation.verdict import checks, verdict, warnings
 from volar.evaluation.wording import duration, fact_rows, number, percent, points, sentence
+from volar.statistics.intervals import Interval
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "results_schema.md"
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -191,7 +192,7 @@ def test_results_follow_the_documented_schema(page: Path) -> None:
     assert results["schema"] == summary.SCHEMA
     documented = set(re.findall(r"`(\w+)(?:\[\]|\{\})?`", SCHEMA.read_text()))
     types = (summary.Summary, summary.ArmResult, summary.Rate, summary.Difference, summary.Broken, summary.Film,
-             run.RunInfo, run.Arm, stats.Interval, records.Unpaired, training.Curve)  # fmt: skip
+             run.RunInfo, run.Arm, Interval, records.Unpaired, training.Curve)  # fmt: skip
     keys = {field.name for kind in types for field in dataclasses.fields(kind)}
     assert keys - documented - {"estimate", "low", "high"} == set()
     assert set(results) == {field.name for field in dataclasses.fields(summary.Summary)}
