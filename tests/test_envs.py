@@ -320,7 +320,7 @@ def test_experts_succeed(task):
     episodes = [run_episode(env, expert, Job(task=name, seed=seed, arm="expert", max_steps=150)) for seed in range(3)]
     assert all(episode.success and 20 < episode.steps < 120 for episode in episodes)
     assert episodes[0].privileged == expert.privileged != ()
-    assert not env._renderers, "nobody looked, so nothing may have been rendered"
+    assert not env.pictures.used, "nobody looked, so nothing may have been rendered"
     env.close()
 
 

@@ -6,53 +6,31 @@ The 39 numbers of Meta-World's own observation hold object and goal positions; o
 # MuJoCo's functions live in a compiled module that has no stubs.
 # pyright: reportAttributeAccessIssue=false
 
-import atexit
 import hashlib
-import os
 import sys
 import warnings
-import weakref
 from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import version
 from itertools import chain
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from jaxtyping import Float32, Float64, UInt8
+from language_world import TASK_DESCRIPTIONS
 
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
+from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.shared_scenes import SCENES, SUFFIX, SharedScene, scene_of
 from volar.envs.state_bytes import label_of, pack, unpack
 from volar.envs.state_view import StateView, WorldWithObjects
 
-if sys.platform == "linux":
-    os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo's own default wants a display
-try:
-    import mujoco
-    import mujoco.gl_context
-except (ImportError, AttributeError, OSError, RuntimeError) as error:
-    # MuJoCo loads its OpenGL library when it is imported. Without one physics still runs, pictures do not.
-    if isinstance(error, ModuleNotFoundError) and error.name == "mujoco":
-        raise
-    os.environ["MUJOCO_GL"] = "disabled"
-    import mujoco
-    import mujoco.gl_context
+# After `offscreen`, which chooses how MuJoCo will draw before anything imports it.
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # isort: skip
+from metaworld.policies import ENV_POLICY_MAP  # isort: skip
 
-from gymnasium.spaces import Box
-from language_world import TASK_DESCRIPTIONS
-from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-from metaworld.policies import ENV_POLICY_MAP
-
-NO_RENDERER = (
-    "No renderer: MuJoCo could not open OpenGL. On Debian or Ubuntu install the packages libegl1 libegl-mesa0 "
-    "libgl1-mesa-dri (MUJOCO_GL=egl, the default here) or libosmesa6 (MUJOCO_GL=osmesa). A program that imports "
-    "mujoco before volar must set MUJOCO_GL itself."
-)
 RATE_HZ = 80.0
-# Shipped settings cost ten times as much on a CPU; one recipe for collecting, training and judging, see `describe`.
-RENDER_RECIPE = {"shadow_map": 0, "multisamples": 0, "shadows": False, "reflections": False}
 # True: the picture arrives upside down. "corner4" is the view known as "corner2 moved to [.75, .075, .7]".
 CAMERAS = {
     "topview": False,
@@ -107,12 +85,9 @@ class MetaWorld(WorldWithObjects):
                 raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
         declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
         self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
-        self._renderers: dict[int, mujoco.Renderer] = {}
-        # A renderer that is merely forgotten takes the OpenGL context away from the others when it is collected.
-        weakref.finalize(self, _close_all, self._renderers).atexit = False
         self._scene = scene_of(self.task)
         self._env = _build(self.task, self._scene)
-        self._configure_rendering(max(sizes.values(), default=1))
+        self.pictures = Offscreen(self._env.model, declared)
         self._physics = np.empty(mujoco.mj_stateSize(self._env.model, PHYSICS))
         self._state: Float64[np.ndarray, " 39"] = np.zeros(39)
 
@@ -210,7 +185,7 @@ class MetaWorld(WorldWithObjects):
         return {
             "simulator": f"metaworld {version('metaworld')}",
             "mujoco": version("mujoco"),
-            "renderer": _renderer_version(),
+            "renderer": renderer_version(),
             "render_recipe": RENDER_RECIPE,
             "frame_size": {camera.name: camera.height for camera in self._spec.cameras},
             "rotated_by_180_degrees": [camera.name for camera in self._spec.cameras if CAMERAS[camera.name]],
@@ -219,24 +194,11 @@ class MetaWorld(WorldWithObjects):
         }
 
     def close(self) -> None:
-        _close_all(self._renderers)
+        self.pictures.close()
         self._env.close()
 
-    def _configure_rendering(self, size: int) -> None:
-        visual = self._env.model.vis
-        visual.quality.shadowsize = RENDER_RECIPE["shadow_map"]
-        visual.quality.offsamples = RENDER_RECIPE["multisamples"]
-        visual.global_.offwidth = visual.global_.offheight = size
-
     def _render(self, camera: Camera) -> UInt8[np.ndarray, "_ _ 3"]:
-        if camera.height not in self._renderers:
-            self._renderers[camera.height] = _renderer(self._env.model, camera.height)
-            _LOOKED_AT.add(self)
-            atexit.unregister(_close_looked_at)  # at exit the latest comes first, and OpenGL's own end was registered
-            atexit.register(_close_looked_at)  # when the renderer was made
-        renderer = self._renderers[camera.height]
-        renderer.update_scene(self._env.data, camera=camera.name)
-        image = renderer.render()
+        image = self.pictures.render(self._env.data, camera)
         return np.ascontiguousarray(image[::-1, ::-1]) if CAMERAS[camera.name] else image
 
 
@@ -244,9 +206,6 @@ class MetaWorldState(StateView):
     """Meta-World without pictures: proprioception holds the poses of objects and goal."""
 
     world_class = MetaWorld
-
-
-_LOOKED_AT: weakref.WeakSet[MetaWorld] = weakref.WeakSet()
 
 
 class MetaWorldExpert(PrivilegedActor):
@@ -288,42 +247,6 @@ def _build(task: str, scene: SharedScene | None) -> Any:
             if env.model.site(site).name.startswith("goal"):
                 env.model.site_rgba[site, 3] = 0.0
     return env
-
-
-def _renderer(model: Any, size: int) -> Any:
-    try:
-        mujoco.gl_context.GLContext(1, 1).free()  # a Renderer that cannot have one fails again when it is collected
-        renderer = mujoco.Renderer(model, size, size)
-    except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
-        raise ConfigError(f"{NO_RENDERER} ({type(error).__name__}: {error})") from error
-    for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-        renderer.scene.flags[flag] = False
-    return renderer
-
-
-@cache
-def _renderer_version() -> str:
-    """Backend, device and driver, for example `egl: llvmpipe (LLVM 15.0.6, 256 bits), 4.5 Mesa 22.3.6`, or `none`."""
-    try:
-        context = mujoco.gl_context.GLContext(1, 1)
-        context.make_current()
-        from OpenGL import GL
-
-        device, driver = ((GL.glGetString(name) or b"none").decode() for name in (GL.GL_RENDERER, GL.GL_VERSION))
-    except (ImportError, AttributeError, RuntimeError):
-        return "none"
-    context.free()
-    return f"{type(context).__module__.removeprefix('mujoco.')}: {device}, {driver}"
-
-
-def _close_looked_at() -> None:
-    for env in list(_LOOKED_AT):
-        env.close()
-
-
-def _close_all(renderers: dict[int, Any]) -> None:
-    while renderers:
-        renderers.popitem()[1].close()
 
 
 def _borrowed(value: object) -> bool:

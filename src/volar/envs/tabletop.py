@@ -1,6 +1,6 @@
 """`tabletop`: our own manipulation tasks in MuJoCo, fast enough for two cores and with a task for every weakness.
 
-`fork` has two equally good ways and punishes their mean, `precise` leaves 1.5 mm, `pick-place-*` share their scene.
+`fork` has two equally good ways and punishes their mean, `precise` leaves 1 mm, `pick-place-*` share their scene.
 """
 
 # MuJoCo's functions live in a compiled module that has no stubs.
@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import mujoco
 import numpy as np
 from jaxtyping import Float32
 
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.robot import ActionSpec, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
+from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
+from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.state_bytes import label_of, pack, unpack
 from volar.envs.state_view import StateView, WorldWithObjects
 from volar.envs.tabletop_scene import FINGER_RANGE, TIMESTEP, scene_xml
@@ -39,6 +39,8 @@ ACTION = ActionSpec(
 )
 # Metres of the hand in the world; opening of the fingers, 0 closed to 1 open.
 PROPRIOCEPTION = ("hand_x", "hand_y", "hand_z", "gripper_opening")
+CAMERAS = ("front", "top")
+DEFAULT_CAMERAS = {"front": 96}
 POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -51,11 +53,19 @@ class Tabletop(WorldWithObjects):
         if task not in TASKS:
             raise unknown_name("tabletop task", task, TASKS)
         self.name, self.task = task, TASKS[task]
-        self._spec = RobotSpec(action=ACTION, cameras=(), proprioception=PROPRIOCEPTION)
-        self._waysl = mujoco.MjModel.from_xml_string(scene_xml(self.task.family))
-        self._data = mujoco.MjData(self._waysl)
-        self._physics = np.empty(mujoco.mj_stateSize(self._waysl, PHYSICS))
+        sizes = dict(DEFAULT_CAMERAS if cameras is None else cameras)
+        for name, size in sizes.items():
+            if name not in CAMERAS:
+                raise unknown_name("tabletop camera", name, CAMERAS)
+            if size < 1:
+                raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
+        declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
+        self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
+        self._model = mujoco.MjModel.from_xml_string(scene_xml(self.task.family))
+        self._data = mujoco.MjData(self._model)
+        self._physics = np.empty(mujoco.mj_stateSize(self._model, PHYSICS))
         self._begun = self.scene
+        self.pictures = Offscreen(self._model, declared)
 
     @staticmethod
     def tasks() -> tuple[str, ...]:
@@ -106,18 +116,19 @@ class Tabletop(WorldWithObjects):
 
     def reset(self, seed: int) -> None:
         begun = self.task.layout(np.random.default_rng(seed))
-        mujoco.mj_resetData(self._waysl, self._data)
+        mujoco.mj_resetData(self._model, self._data)
         opening = begun.opening * FINGER_RANGE
         self._data.qpos[:] = np.concatenate([begun.hand, [opening, opening], begun.objects.ravel()])
         self._data.mocap_pos[0] = begun.goal
         self._data.ctrl[:] = [*begun.hand, opening, opening]
-        mujoco.mj_forward(self._waysl, self._data)
+        mujoco.mj_forward(self._model, self._data)
         self._begun = begun
 
     def observe(self, *, images: bool = True) -> Observation:
         scene = self.scene
+        pictures = {camera.name: self.pictures.render(self._data, camera) for camera in self._spec.cameras if images}
         return Observation(
-            images={},
+            images=pictures,
             proprioception=np.append(scene.hand, scene.opening).astype(np.float32),
             instruction=self.task.instructions[0],
             time=round(self._data.time * RATE_HZ) / RATE_HZ,
@@ -129,7 +140,7 @@ class Tabletop(WorldWithObjects):
         ahead = np.clip(ctrl[:3] + STRIDE * sent[:3], hand - LEASH, hand + LEASH)
         ctrl[:3] = np.clip(ahead, LOW, HIGH)
         ctrl[3:] = FINGER_RANGE * (1 - sent[3]) / 2
-        mujoco.mj_step(self._waysl, self._data, SUBSTEPS)
+        mujoco.mj_step(self._model, self._data, SUBSTEPS)
         scene = self.scene
         return Step(
             success=self.task.done(scene, self.task.target),
@@ -138,7 +149,7 @@ class Tabletop(WorldWithObjects):
         )
 
     def save(self) -> bytes:
-        mujoco.mj_getState(self._waysl, self._data, self._physics, PHYSICS)
+        mujoco.mj_getState(self._model, self._data, self._physics, PHYSICS)
         return pack(self.name, {"physics": self._physics, "begun": self._begun.objects})
 
     def restore(self, state: bytes) -> None:
@@ -146,9 +157,9 @@ class Tabletop(WorldWithObjects):
         if name != self.name:
             raise ConfigError(f"This state was saved in the task {name!r}, it cannot be restored in {self.name!r}.")
         values = unpack(state)
-        mujoco.mj_setState(self._waysl, self._data, values["physics"], PHYSICS)
-        mujoco.mj_forward(self._waysl, self._data)  # positions, which pictures read
-        mujoco.mj_setState(self._waysl, self._data, values["physics"], PHYSICS)  # the solver's warm start
+        mujoco.mj_setState(self._model, self._data, values["physics"], PHYSICS)
+        mujoco.mj_forward(self._model, self._data)  # positions, which pictures read
+        mujoco.mj_setState(self._model, self._data, values["physics"], PHYSICS)  # the solver's warm start
         begun = np.asarray(values["begun"])
         self._begun = Scene(hand=np.zeros(3), opening=0.0, objects=begun, goal=np.zeros(3))
 
@@ -159,13 +170,15 @@ class Tabletop(WorldWithObjects):
         return {
             "simulator": "volar tabletop 1",
             "mujoco": mujoco.__version__,
+            "renderer": renderer_version(),
+            "render_recipe": RENDER_RECIPE,
             "frame_size": {camera.name: camera.height for camera in self._spec.cameras},
             "success": "the task's own condition at any step",
             "control_rate_hz": RATE_HZ,
         }
 
     def close(self) -> None:
-        pass
+        self.pictures.close()
 
 
 class TabletopState(StateView):

@@ -138,13 +138,13 @@ def _push_expert(now: Scene, ways: Ways, target: int) -> np.ndarray:
     return _towards(np.append(behind, 0.018), now.hand, 1.0)
 
 
-# Precise: a peg into a fixture that leaves 1.5 mm on each side. ------------------------------------------------------
+# Precise: a peg into a fixture that leaves 1 mm on each side. ------------------------------------------------------
 
 
 def _precise_layout(random: np.random.Generator) -> Scene:
-    peg = np.array([[random.uniform(-0.13, -0.06), random.uniform(-0.1, 0.1)]])
-    goal = np.array([random.uniform(0.06, 0.13), random.uniform(-0.1, 0.1), 0.0])
-    hand = np.array([random.uniform(-0.03, 0.03), random.uniform(-0.05, 0.05), 0.16])
+    peg = np.array([[random.uniform(-0.2, -0.05), random.uniform(-0.15, 0.15)]])
+    goal = np.array([random.uniform(0.05, 0.2), random.uniform(-0.15, 0.15), 0.0])
+    hand = np.array([random.uniform(-0.1, 0.1), random.uniform(-0.1, 0.1), 0.16])
     return Scene(hand, 1.0, _standing(peg, scene.PEG_HEIGHT), goal)
 
 
@@ -155,7 +155,7 @@ def _precise_done(now: Scene, target: int) -> bool:
 
 def _precise_expert(now: Scene, ways: Ways, target: int) -> np.ndarray:
     inserted = scene.PEG_HEIGHT / 2
-    return _carry(now, now.objects[target], grip=0.022, lift=scene.FIXTURE_HEIGHT + 0.03, tolerance=0.0012,
+    return _carry(now, now.objects[target], grip=0.022, lift=scene.FIXTURE_HEIGHT + 0.03, tolerance=0.0008,
                   lower=inserted)  # fmt: skip
 
 
