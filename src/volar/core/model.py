@@ -6,7 +6,7 @@ dimension, p proprioception, n candidates, g group, k bins or vocabulary, l laye
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -51,6 +51,7 @@ class Context:
     hidden states, and the context that they are part of from now on (a key-value cache); the old one stays as it is.
     layers: per layer the context's keys and values [b heads t d_head], for experts with weights of their own
     (pi0, arXiv 2410.24164); None where the backbone keeps none.
+    position: of the next token, per row; None where `layers` carry no rotary embedding.
     embed: token ids -> embeddings in the backbone's vocabulary, for text; None where there is none.
     """
 
@@ -58,6 +59,7 @@ class Context:
     mask: Bool[Tensor, "b t"]
     extend: Extend
     layers: tuple[tuple[Tensor, Tensor], ...] | None = None
+    position: Int[Tensor, " b"] | None = None
     embed: Callable[[Int[Tensor, "b s"]], Float[Tensor, "b s d"]] | None = None
 
     @property
@@ -73,6 +75,19 @@ class Extended:
     context: Context
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerShape:
+    """What `Context.layers` look like: so many layers, each with keys and values [b key_heads t head_dim], which the
+    backbone reads with `heads` queries. frequencies: of their rotary embedding, head_dim / 2 numbers in radians per
+    position (half-split layout); empty where the keys carry no position."""
+
+    layers: int
+    heads: int
+    key_heads: int
+    head_dim: int
+    frequencies: tuple[float, ...] = ()
+
+
 class Backbone(nn.Module, ABC):
     """Images, instruction and proprioception -> Context.
 
@@ -85,6 +100,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def width(self) -> int:
         """d of the context's tokens."""
+
+    @property
+    def layer_shape(self) -> LayerShape | None:
+        """Of `Context.layers`; None where the contexts have none."""
+        return None
 
     @abstractmethod
     def encode(self, batch: Batch) -> Context: ...
@@ -313,3 +333,57 @@ class TokenDecoder(Decoder):
     """
 
     tokenizer: Tokenizer
+
+
+class LayeredDecoder(Decoder):
+    """A Decoder with layers of its own, each of which reads the backbone's keys and values of the same depth.
+
+    Constructor: `(config, *, width, horizon, action_dim, layers)`, `layers` being the backbone's LayerShape.
+    expert: those layers, called once per network evaluation.
+    """
+
+    expert: nn.Module
+
+
+Predictor = Callable[[Int[Tensor, "b s"]], "Predicted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """logits: one row per token given, over the tokenizer's ids and, where lengths vary, an end as the last one.
+    then: the predictor for what follows those tokens; they are not computed again, and it leaves this one as it is."""
+
+    logits: Float[Tensor, "b s k"]
+    then: Predictor
+
+
+class LogitDecoder(TokenDecoder):
+    """A TokenDecoder that chooses tokens by their logits. Those of several policies with one tokenizer can be combined
+    before one of them speaks: `decoder.speak(mixed([first, second], [0.5, 0.5]), rows=..., device=...)`."""
+
+    @abstractmethod
+    def predictor(self, context: Context) -> Predictor:
+        """What the decoder reads tokens with; a call is one network evaluation. Whose logits they are (the next
+        token's, those of the token itself) is the member's: only predictors of the same kind may be mixed."""
+
+    @abstractmethod
+    def speak(
+        self, predictor: Predictor, *, rows: int, device: torch.device, generator: torch.Generator | None = None
+    ) -> Sample:
+        """`rows` chunks of the tokens that `predictor` makes likely."""
+
+    def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Sample:
+        tokens = context.tokens
+        return self.speak(self.predictor(context), rows=len(tokens), device=tokens.device, generator=generator)
+
+
+def mixed(predictors: Sequence[Predictor], weights: Sequence[float]) -> Predictor:
+    """The weighted sum of the logits. With weights that sum to 1: the product of experts."""
+
+    def predict(tokens: Int[Tensor, "b s"]) -> Predicted:
+        each = [predictor(tokens) for predictor in predictors]
+        logits = sum(weight * one.logits for weight, one in zip(weights, each, strict=True))
+        assert isinstance(logits, Tensor)
+        return Predicted(logits=logits, then=mixed([one.then for one in each], weights))
+
+    return predict

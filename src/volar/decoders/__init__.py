@@ -6,6 +6,7 @@ TABLE = Table(
     "decoder",
     {
         "autoregressive": "volar.decoders.autoregressive:Autoregressive",
+        "blockwise": "volar.decoders.blockwise:Blockwise",
         "regression": "volar.decoders.regression:Regression",
         "flow": "volar.decoders.flow:Flow",
         "mip": "volar.decoders.mip:Mip",
