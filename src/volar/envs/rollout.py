@@ -27,6 +27,7 @@ from volar.core.robot import (
     PrivilegedActor,
     Trajectory,
 )
+from volar.envs.cluster import RayPool
 from volar.envs.progress import Progress
 from volar.envs.workers import Group, Run, WorkerPool
 
@@ -302,12 +303,14 @@ def groups(jobs: Sequence[Job], together: int) -> list[Group]:
 
 def run_groups(
     groups: Sequence[Group], *, make_env: Callable[[str], Env], make_actor: Callable[[str], Actor],
-    workers: int, progress: bool = False, ordered: bool = False,
+    workers: int, ray: str | None = None, progress: bool = False, ordered: bool = False,
 ) -> Generator[Episode, None, None]:  # fmt: skip
-    """`rollout` for jobs that have been put into groups."""
+    """`rollout` for jobs that have been put into groups. ray: address of a cluster whose processes are the workers."""
     runner = Runner(make_env, make_actor)
     with Progress(sum(map(len, groups)), shown=progress) as shown:
-        if workers == 0:
+        if ray is not None:
+            finished = RayPool(runner, max(1, min(workers, len(groups))), address=ray).run(groups, ordered=ordered)
+        elif workers == 0:
             finished = _here(groups, runner)
         else:
             finished = WorkerPool(runner, min(workers, len(groups))).run(groups, ordered=ordered)

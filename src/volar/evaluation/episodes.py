@@ -32,12 +32,13 @@ def paired_jobs(info: RunInfo, *, max_steps: int, other_instruction: Callable[[s
 
 def evaluate(
     folder: Path, info: RunInfo, jobs: Sequence[Job], *, make_env: Callable[[str], Env],
-    make_actor: Callable[[str], Actor], workers: int, together: int = 1, progress: bool = True,
+    make_actor: Callable[[str], Actor], workers: int, together: int = 1, ray: str | None = None,
+    progress: bool = True,
 ) -> int:  # fmt: skip
     """Run the jobs that `folder` has no record of, and return how many that were.
 
     together: jobs that run in step (see `volar.envs.rollout`). What a group brings depends on all its members, so a
-    group that was cut off runs again as a whole, and only what is missing is recorded.
+    group that was cut off runs again as a whole, and only what is missing is recorded. ray: address of a cluster.
 
     folder/: run.json, episodes.jsonl, films/*.jpg. Raises ConfigError when `folder` holds another evaluation.
     """
@@ -45,7 +46,8 @@ def evaluate(
     with RecordFile(folder / "episodes.jsonl") as records:
         known = set(records.known)
         due = [group for group in groups(jobs, together) if any(key_of(job) not in known for job in group)]
-        for episode in run_groups(due, make_env=make_env, make_actor=make_actor, workers=workers, progress=progress):
+        running = run_groups(due, make_env=make_env, make_actor=make_actor, workers=workers, ray=ray, progress=progress)
+        for episode in running:
             if key_of(episode.job) not in known:
                 records.append(episode, film=_keep_film(folder, episode))
         return len(records.known) - len(known)
