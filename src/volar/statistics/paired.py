@@ -72,6 +72,12 @@ def mcnemar_stratified(tasks: Sequence[Pairs], *, mid: bool = False) -> float:
     return _both_tails(chances, min(first, len(chances) - 1 - first), mid=mid)
 
 
+def paired_z(tasks: Sequence[Pairs]) -> float:
+    """Score statistic of "the mean over tasks of the paired difference is zero", standard normal for many discordant
+    scenes; what a group-sequential boundary is compared with."""
+    return score_z(paired_counts(tasks), GAINS, equal_weights(len(tasks)))
+
+
 def newcombe_paired(pairs: Pairs, *, confidence: float = 0.95) -> Interval:
     """First arm's success rate minus the second's on the same scenes, from two Wilson intervals and the correlation
     of the outcomes (Newcombe 1998, method 10, with his correction of the correlation)."""

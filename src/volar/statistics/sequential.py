@@ -69,7 +69,7 @@ def confidence_sequence(values: Float[np.ndarray, " n *tasks"], *, alpha: float 
     levels, index = np.unique((1 + blocks) / 2, return_inverse=True)
     counts = np.stack([(index.reshape(blocks.shape) == k).sum(1).cumsum() for k in range(len(levels))], axis=1)
     half = np.full(len(blocks), 0.5)
-    log_e = np.maximum(_log_capital(levels, counts, half), _log_capital(1 - levels, counts, half))
+    log_e = np.maximum(log_capital(levels, counts, half), log_capital(1 - levels, counts, half))
     return ConfidenceSequence(
         estimate=blocks.mean(1).cumsum() / np.arange(1, len(blocks) + 1),
         low=np.maximum.accumulate(2 * _lower(levels, counts, alpha) - 1),
@@ -120,21 +120,7 @@ def exit_chances(design: GroupDesign, *, drift: float) -> Exits:
     return Exits(upper=tuple(upper), lower=tuple(lower))
 
 
-def _lower(levels: Float[np.ndarray, " k"], counts: np.ndarray, alpha: float) -> Float[np.ndarray, " n"]:
-    """Per row of counts, the largest mean in [0, 1] against which betting on more has earned 1 / alpha; else 0.
-
-    The capital falls with the mean bet against and is at most one at the observed mean, so bisection finds it.
-    """
-    goal = -np.log(alpha)
-    low, high = np.zeros(len(counts)), counts @ levels / counts.sum(1)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        won = _log_capital(levels, counts, middle) >= goal
-        low, high = np.where(won, middle, low), np.where(won, high, middle)
-    return low
-
-
-def _log_capital(
+def log_capital(
     levels: Float[np.ndarray, " k"], counts: np.ndarray, mean: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
     """Log of half the mean capital of all bets on "more than mean[i]" after counts[i, j] draws of levels[j] in [0, 1].
@@ -148,6 +134,20 @@ def _log_capital(
         growth = np.log(1 - BETS + BETS * level * ratio) if level else np.log1p(-BETS)[None]
         logs += counts[:, k, None] * growth
     return np.asarray(logsumexp(logs, axis=1)) - np.log(2 * len(BETS))
+
+
+def _lower(levels: Float[np.ndarray, " k"], counts: np.ndarray, alpha: float) -> Float[np.ndarray, " n"]:
+    """Per row of counts, the largest mean in [0, 1] against which betting on more has earned 1 / alpha; else 0.
+
+    The capital falls with the mean bet against and is at most one at the observed mean, so bisection finds it.
+    """
+    goal = -np.log(alpha)
+    low, high = np.zeros(len(counts)), counts @ levels / counts.sum(1)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        won = log_capital(levels, counts, middle) >= goal
+        low, high = np.where(won, middle, low), np.where(won, high, middle)
+    return low
 
 
 def _spent(fraction: float, alpha: float, spending: Spending) -> float:
