@@ -168,7 +168,8 @@ def _plain(protocol: Protocol) -> dict[str, Any]:
 def _comparable(protocol: Protocol) -> dict[str, Any]:
     """Without the surroundings, and arms by name, so that differences are told with the arm's name."""
     plain = _plain(protocol)
-    return {**plain, **dict.fromkeys(SURROUNDINGS), "arms": {arm["name"]: arm for arm in plain["arms"]}}
+    return {**plain, **dict.fromkeys(SURROUNDINGS), "order": [arm.name for arm in protocol.arms],
+            "arms": {arm["name"]: arm for arm in plain["arms"]}}  # fmt: skip
 
 
 def _hash(plain: Any) -> str:
