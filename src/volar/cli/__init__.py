@@ -23,6 +23,7 @@ COMMANDS = {
     "list": "list the members of a family: decoders, backbones, environments, tasks ...",
     "weights": "install, list or verify the pretrained weights of the compact backbone",
     "tokenizers": "compare action tokenizers on a data set",
+    "plan-study": "how many episodes a comparison needs, before any is run",
 }
 
 
@@ -73,7 +74,7 @@ def _run(words: list[str]) -> Output:
         return Output({"commands": COMMANDS}, help_text())
     if words[0] not in COMMANDS:
         raise unknown_name("command", words[0], COMMANDS)
-    module = "members" if words[0] == "list" else words[0]  # a submodule `list` would hide the builtin in here
+    module = "members" if words[0] == "list" else words[0].replace("-", "_")  # `list` would hide the builtin here
     return import_module(f"volar.cli.{module}").main(words[1:])
 
 
