@@ -84,7 +84,7 @@ def ledger_of(
         training_environment_steps=spent.whole("training_frames"),
         chunk_flops=chunk,
         action_flops=chunk * len(decisions) / steps if chunk is not None and decisions and steps else None,
-        instruction_flops=counts.instruction_flops if counts else None,
+        instruction_flops=float(counts.instruction_flops) if counts else None,
         evaluations=evaluations,
         latency_median=float(np.median(later)) if later else None,
         latency_p95=float(np.quantile(later, 0.95)) if later else None,

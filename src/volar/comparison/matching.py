@@ -63,7 +63,7 @@ class _Line:
     slope: float
     own: float
 
-    def at(self, quantity: float) -> float:
+    def at(self, quantity: int | float) -> float:
         return self.fixed + self.slope * quantity
 
     @property
@@ -71,10 +71,10 @@ class _Line:
         return self.at(self.own)
 
 
-def match(arms: Sequence[Contender], axis: Axis, *, tolerance: float = TOLERANCE) -> tuple[Matched, ...]:
-    """One entry per arm, in order. On the training axes steps are scaled to equal amounts; on the others evaluations
-    to the most that does not exceed the reference. Raises ConfigError when an arm cannot come within `tolerance`
-    (relative) or a number that is needed is unknown.
+def match(arms: Sequence[Contender], axis: str, *, tolerance: float = TOLERANCE) -> tuple[Matched, ...]:
+    """One entry per arm, in order. axis: an `Axis`. On the training axes steps are scaled to equal amounts; on the
+    others evaluations to the most that does not exceed the reference. Raises ConfigError when an arm cannot come
+    within `tolerance` (relative) or a number that is needed is unknown.
     """
     if axis not in get_args(Axis):
         raise unknown_name("axis to match on", axis, get_args(Axis))
@@ -84,7 +84,7 @@ def match(arms: Sequence[Contender], axis: Axis, *, tolerance: float = TOLERANCE
         return tuple(Matched(name=arm.name) for arm in arms)
     training = axis.startswith("train-")
     reference, *others = arms
-    line: Callable[[Contender, Axis], _Line] = _training if training else _inference
+    line: Callable[[Contender, str], _Line] = _training if training else _inference
     target = line(reference, axis).before
     if not target > 0:
         raise ConfigError(f"The reference {reference.name!r} has {target:g} {UNITS[axis]}; nothing can be equal to it.")
@@ -93,12 +93,12 @@ def match(arms: Sequence[Contender], axis: Axis, *, tolerance: float = TOLERANCE
     return (first, *(scale(arm, line(arm, axis), target, axis, tolerance) for arm in others))
 
 
-def _training(arm: Contender, axis: Axis) -> _Line:
+def _training(arm: Contender, axis: str) -> _Line:
     """The amount against gradient steps."""
     steps = float(_known(arm, axis, "its number of gradient steps", arm.steps))
     if axis == "train-seconds":
         return _Line(0.0, _known(arm, axis, "seconds per step on this machine", arm.seconds_per_step), steps)
-    samples = _known(arm, axis, "its samples per step", arm.samples_per_step)
+    samples = float(_known(arm, axis, "its samples per step", arm.samples_per_step))
     if axis == "train-samples":
         return _Line(0.0, samples, steps)
     counts = _known(arm, axis, "its counted FLOPs", arm.counts)
@@ -106,10 +106,10 @@ def _training(arm: Contender, axis: Axis) -> _Line:
         return _Line(0.0, samples * counts.training_flops, steps)
     stored = _known(arm, axis, "FLOPs from stored features", counts.stored_training_flops)
     frame = _known(arm, axis, "FLOPs of storing a frame's features", counts.feature_flops)
-    return _Line(float(frame) * arm.frames, float(samples) * stored, steps)
+    return _Line(float(frame * arm.frames), samples * stored, steps)
 
 
-def _inference(arm: Contender, axis: Axis) -> _Line:
+def _inference(arm: Contender, axis: str) -> _Line:
     """The amount against evaluations per decision."""
     counts = _known(arm, axis, "its counted FLOPs and evaluations", arm.counts)
     slope = 1.0 if counts.anytime else 0.0
@@ -124,7 +124,7 @@ def _inference(arm: Contender, axis: Axis) -> _Line:
     return _Line(fixed / arm.execute, per / arm.execute, counts.evaluations)
 
 
-def _scale_steps(arm: Contender, line: _Line, target: float, axis: Axis, tolerance: float) -> Matched:
+def _scale_steps(arm: Contender, line: _Line, target: float, axis: str, tolerance: float) -> Matched:
     if _close(line.before, target, ALIKE if arm.scalable else tolerance):
         return _unchanged(arm, line, target, axis)
     if not arm.scalable:
@@ -143,7 +143,7 @@ def _scale_steps(arm: Contender, line: _Line, target: float, axis: Axis, toleran
     return Matched(name=arm.name, steps=steps, before=line.before, after=line.at(steps), note=note)
 
 
-def _scale_evaluations(arm: Contender, line: _Line, target: float, axis: Axis, tolerance: float) -> Matched:
+def _scale_evaluations(arm: Contender, line: _Line, target: float, axis: str, tolerance: float) -> Matched:
     if _close(line.before, target, ALIKE if line.slope else tolerance):
         return _unchanged(arm, line, target, axis)
     if not line.slope:
@@ -164,11 +164,11 @@ def _scale_evaluations(arm: Contender, line: _Line, target: float, axis: Axis, t
     return Matched(name=arm.name, evaluations=evaluations, before=line.before, after=line.at(evaluations), note=note)
 
 
-def _unchanged(arm: Contender, line: _Line, target: float, axis: Axis) -> Matched:
+def _unchanged(arm: Contender, line: _Line, target: float, axis: str) -> Matched:
     return Matched(name=arm.name, before=line.before, after=line.before, note=_note(line.before, target, axis))
 
 
-def _known(arm: Contender, axis: Axis, what: str, value: Known | None) -> Known:
+def _known(arm: Contender, axis: str, what: str, value: Known | None) -> Known:
     if value is None:
         raise ConfigError(
             f"--match {axis}: of the arm {arm.name!r}, {what} is unknown. Recipes and checkpoints of volar can be "
@@ -181,5 +181,5 @@ def _close(amount: float, target: float, tolerance: float) -> bool:
     return abs(amount - target) <= tolerance * target
 
 
-def _note(amount: float, target: float, axis: Axis) -> str:
+def _note(amount: float, target: float, axis: str) -> str:
     return f"{amount:.4g} {UNITS[axis]}, {amount / target:.1%} of the reference"

@@ -30,7 +30,7 @@ class Counts:
     anytime: bool
     uncounted: tuple[str, ...] = ()
 
-    def decision_flops(self, evaluations: float | None = None) -> float:
+    def decision_flops(self, evaluations: int | float | None = None) -> float:
         """One decision with a known instruction; None takes the decoder's own number of evaluations."""
         more = 0.0 if evaluations is None else evaluations - self.evaluations
         return self.encode_flops + self.decode_flops + more * self.evaluation_flops

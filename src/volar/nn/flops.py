@@ -4,7 +4,7 @@ One multiply-add is 2 operations; elementwise work, norms, softmax and look-ups 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -100,6 +100,13 @@ class Tally:
     uncounted: tuple[str, ...] = ()
 
 
+class _NoModules(nullcontext[None]):
+    """Instead of torch's tracker of which module is at work: only the total is wanted, and the tracker stumbles over a
+    parameter's view that enters a module under no_grad."""
+
+    parents = ("Global",)
+
+
 @contextmanager
 def counting() -> Iterator[Tally]:
     """Count every operation inside the block, backward passes included. Do not nest; slows small models several times.
@@ -119,7 +126,9 @@ def counting() -> Iterator[Tally]:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # its one operation for a whole layer has no formula
     try:
-        with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        counter = FlopCounterMode(display=False, custom_mapping=formulas)
+        counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+        with counter:
             yield tally
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
