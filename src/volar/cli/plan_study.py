@@ -221,8 +221,8 @@ def _text(command: PlanStudy, plans: tuple[Plan, ...], trainings: Trainings | No
 
 def _notes(command: PlanStudy, trainings: Trainings | None) -> list[str]:
     notes = [
-        "arms alike: correlation of the two outcomes on a scene; one arm alone: share of scenes that one arm solves and "
-        "the other does not. A pilot of 50 scenes tells both.",
+        "arms alike: correlation of the two outcomes on a scene; one arm alone: share of scenes that one arm solves\n"
+        "and the other does not. A pilot of 50 scenes tells both.",
         "on average: if the arms differ as said; a larger difference stops sooner.",
     ]
     if trainings is None:
