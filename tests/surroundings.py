@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from volar.core.model import Context, Decoder, TokenDecoder, Tokenizer
+from volar.core.model import Context, Decoder, LayeredDecoder, TokenDecoder, Tokenizer
 from volar.core.registry import build_config
 from volar.decoders import TABLE
 from volar.nn.transformer import Trunk
@@ -31,6 +31,9 @@ def make(name: str, tokenizer: str = "bins", **options: float | str) -> tuple[Su
     sizes = {"width": WIDTH, "horizon": HORIZON, "action_dim": DIM}
     if issubclass(cls, TokenDecoder):
         return Surroundings(), cls(build_config(cls, options), **sizes, tokenizer=fitted(tokenizer))
+    if issubclass(cls, LayeredDecoder):
+        around = Surroundings()
+        return around, cls(build_config(cls, options), **sizes, layers=around.trunk.layer_shape)
     return Surroundings(), cls(build_config(cls, options), **sizes)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from volar.backbones.towers import Grid, LanguageTower, VisionTower
 from volar.backbones.weights import LANGUAGE, VISION
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.model import Batch, Card, Context, FrozenVision
+from volar.core.model import Batch, Card, Context, FrozenVision, LayerShape
 from volar.core.robot import Camera
 from volar.nn.transformer import Trunk, sinusoid
 
@@ -86,6 +86,10 @@ class Compact(FrozenVision):
     @property
     def width(self) -> int:
         return self.config.width
+
+    @property
+    def layer_shape(self) -> LayerShape:
+        return self.trunk.layer_shape
 
     def features(self, images: UInt8[Tensor, "b _ _ 3"]) -> Float[Tensor, "b n 384"]:
         return self.vision(images)

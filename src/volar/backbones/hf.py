@@ -20,7 +20,7 @@ from transformers.utils import cached_file, logging
 
 from volar.backbones.families import FAMILIES, Prompt
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.model import Backbone, Batch, Card, Context, Extended
+from volar.core.model import Backbone, Batch, Card, Context, Extended, LayerShape
 from volar.core.robot import Camera
 from volar.nn.transformer import causal_mask
 
@@ -117,6 +117,20 @@ class HuggingFace(Backbone):
         return self.vlm.config.get_text_config().hidden_size
 
     @property
+    def layer_shape(self) -> LayerShape:
+        if self.family.two_sided:
+            layers = self.language.decoder.layers
+            reads = layers[0].encoder_attn
+            return LayerShape(
+                layers=len(layers), heads=reads.num_heads, key_heads=reads.num_heads, head_dim=reads.head_dim
+            )
+        facts, frequencies = self.vlm.config.get_text_config(), self.language.rotary_emb.inv_freq.tolist()
+        return LayerShape(
+            layers=len(self.language.layers), heads=facts.num_attention_heads, key_heads=facts.num_key_value_heads,
+            head_dim=2 * len(frequencies), frequencies=tuple(frequencies),
+        )  # fmt: skip
+
+    @property
     def language(self) -> Any:
         return self.vlm.get_submodule(self.family.language)
 
@@ -133,8 +147,10 @@ class HuggingFace(Backbone):
             longer = self._continue(read, new, sees)
             return Extended(hidden=longer.hidden[:, -new.shape[1] :].float(), context=self._context(longer))
 
-        hidden, mask = read.hidden.float(), read.mask
-        return Context(tokens=hidden, mask=mask, extend=extend, layers=read.layers, embed=self._embed)
+        return Context(
+            tokens=read.hidden.float(), mask=read.mask, extend=extend, layers=_all_layers(read), embed=self._embed,
+            position=None if self.family.two_sided else read.position,
+        )  # fmt: skip
 
     def card(self) -> Card:
         trained = {"frozen": "frozen", "lora": f"LoRA rank {self.config.lora_rank}", "full": "trained in full"}
@@ -310,6 +326,14 @@ def _additive(sees: Bool[Tensor, "b 1 s ts"], dtype: torch.dtype) -> Float[Tenso
 def _keys_values(cache: DynamicCache) -> tuple[tuple[Tensor, Tensor], ...]:
     layers: Any = cache.layers
     return tuple((layer.keys, layer.values) for layer in layers)
+
+
+def _all_layers(read: Reading) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Keys and values of everything read; an encoder-decoder keeps those of the tokens that came after apart."""
+    if not read.said:
+        return read.layers
+    pairs = zip(read.layers, read.said, strict=True)
+    return tuple((torch.cat([a[0], b[0]], dim=2), torch.cat([a[1], b[1]], dim=2)) for a, b in pairs)
 
 
 def _find(model: str) -> tuple[Any, Tokenizer]:

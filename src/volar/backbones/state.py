@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import nn
 
 from volar.core.errors import ConfigError
-from volar.core.model import Backbone, Batch, Card, Context
+from volar.core.model import Backbone, Batch, Card, Context, LayerShape
 from volar.core.robot import Camera
 from volar.nn.transformer import Trunk
 from volar.nn.words import hashed_words
@@ -70,6 +70,10 @@ class State(Backbone):
     @property
     def width(self) -> int:
         return self.config.width
+
+    @property
+    def layer_shape(self) -> LayerShape:
+        return self.trunk.layer_shape
 
     def encode(self, batch: Batch) -> Context:
         said = hashed_words(batch.instructions, vocabulary=self.config.vocabulary, device=batch.proprioception.device)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.model import Backbone, Batch, Card, Context
+from volar.core.model import Backbone, Batch, Card, Context, LayerShape
 from volar.core.robot import Camera
 from volar.nn.transformer import Trunk
 
@@ -57,6 +57,10 @@ class Tiny(Backbone):
     @property
     def width(self) -> int:
         return self.config.width
+
+    @property
+    def layer_shape(self) -> LayerShape:
+        return self.trunk.layer_shape
 
     def encode(self, batch: Batch) -> Context:
         seen = [self._patches(batch, index) for index in range(len(self.cameras))]

@@ -7,8 +7,10 @@ TABLE = Table(
     {
         "autoregressive": "volar.decoders.autoregressive:Autoregressive",
         "blockwise": "volar.decoders.blockwise:Blockwise",
+        "discrete_diffusion": "volar.decoders.discrete_diffusion:DiscreteDiffusion",
         "regression": "volar.decoders.regression:Regression",
         "flow": "volar.decoders.flow:Flow",
+        "flow_expert": "volar.decoders.flow_expert:FlowExpert",
         "mip": "volar.decoders.mip:Mip",
         "diffusion": "volar.decoders.diffusion:Diffusion",
     },

@@ -3,6 +3,7 @@
 Plain torch, so that SmolLM2 runs without transformers. Not a sampler: it returns hidden states and logits.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,20 +44,30 @@ def rotate(states: Float[Tensor, "b n s d"], angle: Float[Tensor, "b 1 s d"]) ->
     return states * angle.cos() + torch.cat([-second, first], dim=-1) * angle.sin()
 
 
+def angles(positions: Int[Tensor, "b s"], frequencies: Float[Tensor, " half"]) -> Float[Tensor, "b 1 s d"]:
+    """What `rotate` turns by at each position; frequencies in radians per position."""
+    angle = positions[:, None, :, None].float() * frequencies
+    return torch.cat([angle, angle], dim=-1)
+
+
 class LlamaLayer(nn.Module):
-    def __init__(self, shape: LlamaShape) -> None:
+    """`activation`: of the MLP's gate; SiLU makes it Llama's, GELU Gemma's."""
+
+    def __init__(
+        self, *, width: int, hidden: int, heads: int, key_heads: int, head_dim: int, epsilon: float,
+        activation: Callable[[Tensor], Tensor] = F.silu,
+    ) -> None:  # fmt: skip
         super().__init__()
-        head = shape.width // shape.heads
-        self.heads, self.key_heads = shape.heads, shape.key_heads
-        self.norm_attention = nn.RMSNorm(shape.width, eps=shape.epsilon)
-        self.query = nn.Linear(shape.width, shape.heads * head, bias=False)
-        self.key = nn.Linear(shape.width, shape.key_heads * head, bias=False)
-        self.value = nn.Linear(shape.width, shape.key_heads * head, bias=False)
-        self.out = nn.Linear(shape.heads * head, shape.width, bias=False)
-        self.norm_mlp = nn.RMSNorm(shape.width, eps=shape.epsilon)
-        self.gate = nn.Linear(shape.width, shape.hidden, bias=False)
-        self.up = nn.Linear(shape.width, shape.hidden, bias=False)
-        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
+        self.heads, self.key_heads, self.activation = heads, key_heads, activation
+        self.norm_attention = nn.RMSNorm(width, eps=epsilon)
+        self.query = nn.Linear(width, heads * head_dim, bias=False)
+        self.key = nn.Linear(width, key_heads * head_dim, bias=False)
+        self.value = nn.Linear(width, key_heads * head_dim, bias=False)
+        self.out = nn.Linear(heads * head_dim, width, bias=False)
+        self.norm_mlp = nn.RMSNorm(width, eps=epsilon)
+        self.gate = nn.Linear(width, hidden, bias=False)
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(
         self, hidden: Float[Tensor, "b s d"], angle: Tensor, sees: Bool[Tensor, "b 1 s ts"], past: KeysValues | None
@@ -70,7 +81,7 @@ class LlamaLayer(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=sees, enable_gqa=True)
         hidden = hidden + self.out(rearrange(mixed, "b n s d -> b s (n d)"))
         normed = self.norm_mlp(hidden)
-        return hidden + self.down(F.silu(self.gate(normed)) * self.up(normed)), (key, value)
+        return hidden + self.down(self.activation(self.gate(normed)) * self.up(normed)), (key, value)
 
 
 class Llama(nn.Module):
@@ -80,7 +91,13 @@ class Llama(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
-        self.layers = nn.ModuleList(LlamaLayer(shape) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(
+            LlamaLayer(
+                width=shape.width, hidden=shape.hidden, heads=shape.heads, key_heads=shape.key_heads,
+                head_dim=shape.width // shape.heads, epsilon=shape.epsilon,
+            )
+            for _ in range(shape.layers)
+        )  # fmt: skip
         self.norm = nn.RMSNorm(shape.width, eps=shape.epsilon)
 
     def forward(
@@ -114,5 +131,4 @@ class Llama(nn.Module):
     def _angles(self, positions: Int[Tensor, "b s"]) -> Float[Tensor, "b 1 s d"]:
         head = self.shape.width // self.shape.heads
         fraction = torch.arange(0, head, 2, device=positions.device, dtype=torch.float32) / head
-        angle = positions[:, None, :, None].float() * self.shape.rotary_base**-fraction
-        return torch.cat([angle, angle], dim=-1)
+        return angles(positions, self.shape.rotary_base**-fraction)

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from volar.core.model import Context, Extended
+from volar.core.model import Context, Extended, LayerShape
 
 
 def causal_mask(size: int, device: torch.device | str = "cpu") -> Bool[Tensor, "s s"]:
@@ -92,6 +92,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
+        self.layer_shape = LayerShape(layers=depth, heads=heads, key_heads=heads, head_dim=width // heads)
 
     def prefix(self, tokens: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Prefix:
         return Prefix(tuple(block.keys_values(tokens) for block in self.blocks), mask)  # type: ignore[operator]

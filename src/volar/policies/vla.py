@@ -20,6 +20,8 @@ from volar.core.model import (
     Batch,
     Budget,
     Decoder,
+    LayeredDecoder,
+    LayerShape,
     Sample,
     TokenDecoder,
     Tokenizer,
@@ -64,6 +66,7 @@ class Policy(nn.Module):
             horizon=config.horizon,
             action_dim=robot.action.dim,
             **_speech(config, decoder, robot.action.dim, assets),
+            **_layers(config, decoder, self.backbone),
         )
 
     def fit_tokenizer(self, chunks: Float[Tensor, "n h a"], *, generator: torch.Generator) -> None:
@@ -139,6 +142,18 @@ def _speech(
     cls = TOKENIZERS.load(config.tokenizer)
     options = build_config(cls, config.tokenizer_options)
     return {"tokenizer": cls(options, horizon=config.horizon, action_dim=action_dim)}
+
+
+def _layers(config: PolicyConfig, decoder: type[Decoder], backbone: Backbone) -> dict[str, LayerShape]:
+    """The constructor's `layers` for decoders that read the backbone's keys and values."""
+    if not issubclass(decoder, LayeredDecoder):
+        return {}
+    if backbone.layer_shape is None:
+        raise ConfigError(
+            f"The decoder {config.decoder!r} reads a backbone's keys and values; {config.backbone!r} keeps none. "
+            f"Every backbone of volar does: {', '.join(BACKBONES)}."
+        )
+    return {"layers": backbone.layer_shape}
 
 
 def latest_checkpoint(path: Path) -> Path:
