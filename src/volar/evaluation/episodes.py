@@ -49,19 +49,24 @@ def evaluate(
         running = run_groups(due, make_env=make_env, make_actor=make_actor, workers=workers, ray=ray, progress=progress)
         for episode in running:
             if key_of(episode.job) not in known:
-                records.append(episode, film=_keep_film(folder, episode))
+                records.append(episode, film=keep_film(folder, episode))
         return len(records.known) - len(known)
 
 
-def _keep_film(folder: Path, episode: Episode) -> str | None:
-    """One strip of all cameras, one above the other; None where nobody looked."""
+def keep_film(folder: Path, episode: Episode) -> str | None:
+    """Write one strip of all cameras, one above the other. Returns its path in the folder; None where nobody looked."""
     if episode.trajectory is None or not episode.trajectory.images:
         return None
     pictures = episode.trajectory.images.values()
     if len({picture.shape[2] for picture in pictures}) != 1:
         pictures = [next(iter(pictures))]
     job = episode.job
-    path = Path("films") / f"{job.arm}-{job.task.replace('/', '-')}-{job.seed}.jpg"
+    path = film_path(job)
     (folder / "films").mkdir(exist_ok=True)
     (folder / path).write_bytes(film_strip(np.concatenate(list(pictures), axis=1)))
     return str(path)
+
+
+def film_path(job: Job) -> Path:
+    """Where the film of an episode lies in the folder of its run."""
+    return Path("films") / f"{job.arm.replace('/', '+')}-{job.task.replace('/', '-')}-{job.seed}.jpg"
