@@ -6,7 +6,7 @@ dimension, p proprioception, n candidates, g group, k bins or vocabulary, l laye
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -375,15 +375,3 @@ class LogitDecoder(TokenDecoder):
     def sample(self, context: Context, *, generator: torch.Generator | None = None) -> Sample:
         tokens = context.tokens
         return self.speak(self.predictor(context), rows=len(tokens), device=tokens.device, generator=generator)
-
-
-def mixed(predictors: Sequence[Predictor], weights: Sequence[float]) -> Predictor:
-    """The weighted sum of the logits. With weights that sum to 1: the product of experts."""
-
-    def predict(tokens: Int[Tensor, "b s"]) -> Predicted:
-        each = [predictor(tokens) for predictor in predictors]
-        logits = sum(weight * one.logits for weight, one in zip(weights, each, strict=True))
-        assert isinstance(logits, Tensor)
-        return Predicted(logits=logits, then=mixed([one.then for one in each], weights))
-
-    return predict

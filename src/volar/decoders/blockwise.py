@@ -15,7 +15,7 @@ from torch import Tensor
 from volar.core.errors import ConfigError
 from volar.core.model import Context, Predictor, Sample, Tokenizer
 from volar.nn.masking import block_mask
-from volar.nn.speech import IGNORED, SpeechDecoder, gumbel
+from volar.nn.speech import IGNORED, SpeechDecoder, choose
 
 
 class Blockwise(SpeechDecoder):
@@ -60,10 +60,9 @@ class Blockwise(SpeechDecoder):
         spent = torch.zeros(rows, dtype=torch.long, device=device)
         for _ in range(0, int(self.longest), self.config.block):
             predicted = predictor(said[-1])
-            spent, logits = spent + ~ended, predicted.logits
-            if self.config.temperature > 0:
-                logits = logits + self.config.temperature * gumbel(tuple(logits.shape), generator, device)
-            said.append(logits.argmax(-1).masked_fill(ended[:, None], self.end))
+            spent = spent + ~ended
+            tokens = choose(predicted.logits, self.config.temperature, generator)
+            said.append(tokens.masked_fill(ended[:, None], self.end))
             ended, predictor = ended | (said[-1] == self.end).any(-1), predicted.then
             if ended.all():
                 break

@@ -1,24 +1,29 @@
-"""Counts and times the evaluations of a field, so that a decoder knows how many more its budget allows."""
+"""Counts and times the evaluations of a network, so that a decoder knows how many more its budget allows."""
+
+from collections.abc import Callable
+from typing import Generic, ParamSpec, TypeVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from volar.core.model import Budget, Field
+from volar.core.model import Budget
+
+Inputs = ParamSpec("Inputs")
+Answer = TypeVar("Answer")
 
 
-class Metered:
-    """A field that keeps account of its own calls. One per chunk: the budget's seconds run from its construction."""
+class Metered(Generic[Inputs, Answer]):
+    """A function, each call of which is one evaluation, that keeps account of its own calls. One per chunk: the
+    budget's seconds run from its construction."""
 
-    def __init__(self, field: Field, budget: Budget, device: torch.device) -> None:
-        self.field, self.budget, self.device = field, budget, device
+    def __init__(self, function: Callable[Inputs, Answer], budget: Budget, device: torch.device) -> None:
+        self.function, self.budget, self.device = function, budget, device
         self.evaluations = 0
         self._slowest = 0.0
         self._begin = self._now()
 
-    def __call__(self, chunks: Float[Tensor, "b h a"], time: Float[Tensor, " b"]) -> Float[Tensor, "b h a"]:
+    def __call__(self, *inputs: Inputs.args, **options: Inputs.kwargs) -> Answer:
         begin = self._now()
-        answer = self.field(chunks, time)
+        answer = self.function(*inputs, **options)
         self._slowest = max(self._slowest, self._now() - begin)
         self.evaluations += 1
         return answer

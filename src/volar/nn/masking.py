@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Schedule = Literal["linear", "cosine"]
+Order = Literal["token", "group", "hierarchical"]
 
 
 def block_mask(size: int, block: int, device: torch.device | str = "cpu") -> Bool[Tensor, "s s"]:
@@ -55,3 +57,33 @@ def hidden_cumulative(size: int, schedule: Schedule, device: torch.device | str 
     uniform time and rounded up."""
     share = torch.arange(size + 1, device=device) / size
     return share if schedule == "linear" else 1 - torch.arccos(share) * (2 / math.pi)
+
+
+def most_confident(
+    confidence: Float[Tensor, "b s"], hidden: Bool[Tensor, "b s"], count: Int[Tensor, " b"], *,
+    order: Order = "token", group: Int[Tensor, " s"] | None = None,
+) -> Bool[Tensor, "b s"]:  # fmt: skip
+    """Which hidden tokens to keep: `count` of each row, or all where fewer are hidden.
+
+    confidence: log-probabilities. group: the number of each token's group, for the orders other than "token". "group"
+    keeps whole groups, the one whose hidden tokens are likeliest together first, until there are `count` tokens
+    (DIVA, OpenReview mNya9d1DA2); "hierarchical" takes groups in the same order and the last one in part, its surest
+    tokens first (LLaDA-VLA, arXiv 2509.06932).
+    """
+    if order == "token" or group is None:
+        return hidden & (_rank(confidence.masked_fill(~hidden, -torch.inf)) < count[:, None])
+    member = F.one_hot(group).to(confidence.dtype)  # [s groups]
+    together = confidence.masked_fill(~hidden, 0.0) @ member
+    num_hidden = hidden.to(confidence.dtype) @ member
+    place = _rank(together.masked_fill(num_hidden == 0, -torch.inf))
+    if order == "hierarchical":
+        key = place[:, group] * hidden.shape[1] + _rank(confidence)
+        return hidden & (_rank(-key.to(confidence.dtype).masked_fill(~hidden, torch.inf)) < count[:, None])
+    hidden_in_order = num_hidden.gather(1, place.argsort(-1))
+    before = hidden_in_order.cumsum(-1) - hidden_in_order
+    return hidden & (before.gather(1, place)[:, group] < count[:, None])
+
+
+def _rank(values: Float[Tensor, "b s"]) -> Int[Tensor, "b s"]:
+    """0 for the largest of a row; ties by place."""
+    return values.argsort(dim=-1, descending=True, stable=True).argsort(-1)

@@ -2,6 +2,7 @@
 by them, and logits come out. Only what the tokenizer can decode has a logit."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +75,25 @@ class SpeechDecoder(LogitDecoder):
         return (said != self.end).cumprod(-1).bool()
 
 
+def choose(logits: Float[Tensor, "*b k"], temperature: float, generator: torch.Generator | None) -> Int[Tensor, "*b"]:
+    """The likeliest ids at temperature 0, else a sample."""
+    if temperature > 0:
+        logits = logits + temperature * gumbel(tuple(logits.shape), generator, logits.device)
+    return logits.argmax(-1)
+
+
 def gumbel(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Noise such that the argmax of logits + noise is a sample of their softmax."""
     return -torch.empty(shape, device=device).exponential_(generator=generator).log()
+
+
+def mixed(predictors: Sequence[Predictor], weights: Sequence[float]) -> Predictor:
+    """The weighted sum of the logits. With weights that sum to 1: the product of experts."""
+
+    def predict(tokens: Int[Tensor, "b s"]) -> Predicted:
+        each = [predictor(tokens) for predictor in predictors]
+        logits = sum(weight * one.logits for weight, one in zip(weights, each, strict=True))
+        assert isinstance(logits, Tensor)
+        return Predicted(logits=logits, then=mixed([one.then for one in each], weights))
+
+    return predict
