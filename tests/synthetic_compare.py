@@ -29,7 +29,7 @@ RATES = {  # per arm, in the order of TASKS
 }
 SHUFFLED = {"regression": 0.05, "flow": 0.08, "equilibrium": 0.95}  # equilibrium does not listen
 TRAINING_SEEDS = (0, 1, 2)
-FIRST_SEED, SCENES, CONTROL_SCENES, FILMED, MAX_STEPS = 1000, 60, 20, 6, 160
+FIRST_SEED, SCENES, CONTROL_SCENES, FILMED, MAX_STEPS = 1000, 60, 40, 6, 160
 LOOKS = (20, 30, 40, 50, 60)
 SEMANTICS = "the simulator's success flag is up at any step before the time-out"
 VERSIONS = {"volar": "0.2.0", "python": "3.11.9", "torch": "2.13.0", "mujoco": "3.3.0", "metaworld": "3.1.1"}

@@ -1,5 +1,6 @@
 """Compute axes: what an arm cost, from ledger.json, or from the records where no ledger was written. Counts nothing."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
@@ -8,6 +9,9 @@ from volar.comparison.ledger import Ledger
 from volar.comparison.matching import TOLERANCE
 from volar.comparison.result import Axis
 from volar.evaluation.summary import ArmResult
+from volar.evaluation.wording import SPACE, duration, number
+
+PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 AXES = (
     Axis(name="training_flops", label="training FLOPs", unit="flops"),
@@ -54,3 +58,17 @@ def is_equal(value: float | None) -> bool:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [float(value) for value in values if value is not None]
     return fmean(known) if known else None
+
+
+def amount(value: float | None, unit: str) -> str:
+    """'1.21 PFLOP', '28 ms', '871 MiB', '6,204,423'; 'unknown'."""
+    if value is None:
+        return "unknown"
+    if unit == "seconds":
+        return duration(value)
+    if unit == "bytes":
+        return f"{value / 2**20:,.0f}{SPACE}MiB"
+    if unit == "count":
+        return number(value)
+    power = min(int(math.log10(value) // 3), len(PREFIXES) - 1) if value >= 1 else 0
+    return f"{value / 1000**power:.3g}{SPACE}{PREFIXES[power]}{'FLOP' if unit == 'flops' else 'J'}"

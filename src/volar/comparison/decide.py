@@ -100,7 +100,7 @@ def _last(found: ConfidenceSequence) -> Interval:
 
 
 def _anytime_outside(blocks: Float[np.ndarray, "n tasks"], margin: float) -> float | None:
-    """Smallest alpha whose one-sided limits both lie inside the margin; each side of a sequence at 2 alpha has alpha."""
+    """Smallest alpha whose one-sided limits both lie inside the margin; at 2 alpha each side has alpha."""
     if margin <= 0:
         return None
 

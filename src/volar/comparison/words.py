@@ -1,10 +1,11 @@
 """What a comparison means, in sentences: the verdict on each pair and what to be wary of. No arithmetic."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from volar.comparison.protocol import Protocol
-from volar.comparison.result import ArmOutcome, PairOutcome, Standing
-from volar.evaluation.wording import MINUS, SPACE, label, listed, number, points
+from volar.comparison.result import ArmOutcome, PairOutcome, Result, Standing
+from volar.evaluation.wording import MINUS, SPACE, label, listed, number, points, task_labels
 from volar.statistics.intervals import Interval
 
 MATCHED = {  # registered --match -> the axis of the ledger that it makes equal
@@ -108,6 +109,43 @@ def recipe_sentence(pair: PairOutcome) -> str:
         " points, so the verdict holds for the recipes too." if holds else " points."
     )  # fmt: skip
     return words + doubt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """Why a difference here may not mean what it seems to."""
+
+    title: str
+    sentence: str
+
+
+def guard_sentences(result: Result) -> list[Guard]:
+    """Saturated tasks and arms, and arms that ignore language or images."""
+    found, easy = [], result.saturation
+    names = task_labels(result.registration.protocol.tasks)
+    harder = f" Harder ones to try: {listed(easy.harder)}." if easy.harder else ""
+    if easy.arms:
+        have = "is" if len(easy.arms) == 1 else "are"
+        found.append(Guard(
+            title="Not separable here.",
+            sentence=f"{listed(map(label, easy.arms))} {have} above 95{SPACE}% overall: little room is left for "
+            f"another arm to be better, and a small difference needs thousands of scenes.{harder}",
+        ))  # fmt: skip
+    if easy.tasks and len(easy.tasks) < len(names):
+        found.append(Guard(
+            title="Too easy.",
+            sentence=f"Every arm solves more than 95{SPACE}% of {listed(names[task] for task in easy.tasks)}: "
+            f"nothing can be learnt from it here.{'' if easy.arms else harder}",
+        ))  # fmt: skip
+    ignored = {"shuffled_instruction": ("the instruction", "language"), "blank_images": ("the images", "vision")}
+    for control in result.controls:
+        if control.check is not None and control.check.answer == "no" and control.role in ignored:
+            what, sense = ignored[control.role]
+            found.append(Guard(
+                title=f"{label(control.member or control.name)} ignores {what}.",
+                sentence=f"Its success on these tasks is no evidence of {sense}. {control.check.sentence}",
+            ))  # fmt: skip
+    return found
 
 
 def warning_sentences(arms: Sequence[ArmOutcome], pairs: Sequence[PairOutcome], protocol: Protocol) -> list[str]:

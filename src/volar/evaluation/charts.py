@@ -47,7 +47,7 @@ def line_chart(curves: Mapping[str, Curve]) -> LineChart | None:
     if not values:
         return None
     logarithmic = min(values) > 0 and max(values) >= LOGARITHMIC_FROM * min(values)
-    upward = _log_ticks(min(values), max(values)) if logarithmic else nice_ticks(min(0.0, *values), max(values))
+    upward = log_ticks(min(values), max(values)) if logarithmic else nice_ticks(min(0.0, *values), max(values))
     last_step = max(step for curve in curves.values() for step in curve.steps) or 1.0
     sideways = [tick for tick in nice_ticks(0.0, last_step) if tick <= last_step]
 
@@ -78,7 +78,7 @@ def nice_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
     return [i * step for i in range(first, max(last, first + 1) + 1)]
 
 
-def _log_ticks(low: float, high: float) -> Sequence[float]:
+def log_ticks(low: float, high: float) -> Sequence[float]:
     """Powers of ten and their double and fivefold that enclose [low, high], thinned to whole powers if too many."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]

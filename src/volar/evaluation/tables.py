@@ -72,23 +72,25 @@ def _lines(cell: Cell, style: str) -> Text:
 def to_markdown(summary: Summary) -> str:
     """Title, verdict, table, checks and warnings; every text of the run is escaped."""
     head = ["task", *(label(arm.name) for arm in summary.arms)]
-    lines = [f"### {_escape(summary.run.title)}", "", f"**{_escape(verdict(summary))}**", ""]
-    lines += [_row(head), _row(["---", *["---:"] * len(summary.arms)])]
+    lines = [f"### {escape(summary.run.title)}", "", f"**{escape(verdict(summary))}**", ""]
+    lines += [row(head), row(["---", *["---:"] * len(summary.arms)])]
     for task, cells in result_rows(summary):
-        lines.append(_row([task, *(" · ".join(filter(None, astuple(cell))) for cell in cells)]))
+        lines.append(row([task, *(" · ".join(filter(None, astuple(cell))) for cell in cells)]))
     lines.append("")
     lines += [
-        f"- {check.question} **{check.answer.capitalize()}**. {_escape(check.sentence)}" for check in checks(summary)
+        f"- {check.question} **{check.answer.capitalize()}**. {escape(check.sentence)}" for check in checks(summary)
     ]
-    lines += [f"- Note: {_escape(warning)}" for warning in warnings(summary)]
+    lines += [f"- Note: {escape(warning)}" for warning in warnings(summary)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell if set(cell) <= set("-:") else _escape(cell) for cell in cells) + " |"
+def row(cells: list[str]) -> str:
+    """One row of a Markdown table; a cell of dashes and colons is an alignment."""
+    return "| " + " | ".join(cell if set(cell) <= set("-:") else escape(cell) for cell in cells) + " |"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is."""
     for character in "\\`*_[]<>|#":
         text = text.replace(character, f"\\{character}")
     return text.replace("\n", " ")
