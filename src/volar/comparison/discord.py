@@ -7,7 +7,8 @@ import numpy as np
 from volar.comparison.labels import key_text
 from volar.comparison.material import Material
 from volar.comparison.protocol import ArmPlan
-from volar.comparison.result import Discordant, FailedEpisode, Failure, Take
+from volar.comparison.result import Discordant, FailedEpisode, Take
+from volar.core.evidence import Failure
 from volar.core.robot import Episode
 from volar.evaluation.records import EpisodeRecord
 

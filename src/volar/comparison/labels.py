@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volar.comparison.material import Material
-from volar.comparison.result import Agreement, FailedEpisode, Failure, FailureCount, Failures
+from volar.comparison.result import Agreement, FailedEpisode, FailureCount, Failures
 from volar.core.errors import ConfigError
+from volar.core.evidence import Failure
 from volar.core.robot import Outcome
 from volar.evaluation.plain import from_plain
 from volar.evaluation.records import EpisodeRecord, Key
@@ -16,8 +17,8 @@ from volar.statistics.agreement import cohen_kappa
 
 STAGES = ("reach", "grasp", "move", "place", "finish", "unknown")
 CAUSES = (
-    "never reached", "missed grasp", "dropped", "wrong object", "wrong place", "collision", "time-out", "oscillation",
-    "stuck", "policy refused", "value not separated at the root", "other",
+    "never reached", "no contact", "missed grasp", "dropped", "wrong object", "wrong place", "wrong way", "collision",
+    "time-out", "oscillation", "stuck", "policy refused", "value not separated at the root", "other",
 )  # fmt: skip
 
 
@@ -72,14 +73,15 @@ def failures_of(material: Material, labels: Mapping[str, Label]) -> Failures:
 def _failed(record: EpisodeRecord, arm: str, label: Label | None) -> FailedEpisode:
     (member, task, seed), episode = record.key, record.episode
     return FailedEpisode(
-        arm=arm, member=member, task=task, seed=seed, steps=episode.steps, rule=_by_outcome(record),
+        arm=arm, member=member, task=task, seed=seed, steps=episode.steps,
+        rule=episode.failure or _by_outcome(record),
         hand=Failure(stage=label.stage, cause=label.cause) if label else None, by=label.by if label else "",
         film=record.film,
     )  # fmt: skip
 
 
 def _by_outcome(record: EpisodeRecord) -> Failure:
-    """What any record tells: why the episode ended."""
+    """What records without evidence tell: why the episode ended."""
     ended = {Outcome.TIME_OUT: "time-out", Outcome.TERMINATED: "terminated"}[record.episode.outcome]
     return Failure(stage="unknown", cause=ended, evidence=f"ended after {record.episode.steps} steps: {ended}")
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from volar.comparison.ledger import Ledger
 from volar.comparison.protocol import Registration
+from volar.core.evidence import Failure
 from volar.evaluation.run import RunInfo
 from volar.evaluation.summary import Broken, Rate
 from volar.evaluation.verdict import Check
@@ -146,15 +147,6 @@ class Axis:
     name: str
     label: str
     unit: Literal["count", "flops", "seconds", "bytes", "joules"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """How far an episode came and what went wrong there. evidence: the recorded facts behind it, in words."""
-
-    stage: str
-    cause: str
-    evidence: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from volar.core.errors import ConfigError, RobotFault, unknown_name
+from volar.core.evidence import Failure, Signs, Track
 
 Control = Literal[
     "delta_position", "absolute_position", "delta_pose", "absolute_pose",
@@ -219,6 +220,7 @@ class Episode:
     latencies: seconds per decision. evaluations: decoder evaluations per decision.
     first_observation: `Env.digest` of the initial state, equal for all arms that met the same one.
     privileged: what was used that a real robot would not have, in words; empty for an honest policy.
+    tracks: what the environment measured in it. failure: what that says about a failed one.
     """
 
     job: Job
@@ -232,6 +234,8 @@ class Episode:
     privileged: tuple[str, ...] = ()
     total_reward: float = 0.0
     error: str | None = None
+    tracks: Mapping[str, Track] = field(default_factory=dict)
+    failure: Failure | None = None
     trajectory: Trajectory | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -266,6 +270,15 @@ class Env(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    def measure(self) -> Mapping[str, float]:
+        """Facts about the present state that explain failures, such as distances in metres: the same names every
+        time. Only the record sees them, never the actor."""
+        return {}
+
+    def signs(self) -> Signs:
+        """How the measures of this task tell failures apart."""
+        return Signs()
 
     def digest(self) -> str:
         """Hash of the present state, whatever the instruction: equal digests after `reset` prove two episodes paired.

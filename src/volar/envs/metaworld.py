@@ -20,6 +20,7 @@ from jaxtyping import Float32, Float64, UInt8
 from language_world import TASK_DESCRIPTIONS
 
 from volar.core.errors import ConfigError, unknown_name
+from volar.core.evidence import Mishap, Signs, Stage
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.shared_scenes import SCENES, SUFFIX, SharedScene, scene_of
@@ -62,8 +63,23 @@ OBJECT_STATE = (
     "goal_x", "goal_y", "goal_z",
 )  # fmt: skip
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
-SAVED = (":physics", ":body_pos", ":site_pos", ":observation")  # beside the task's own variables, hence the colons
+SAVED = (
+    ":physics",
+    ":body_pos",
+    ":site_pos",
+    ":observation",
+    ":begun",
+)  # beside the task's own variables, hence the colons
 PLAIN = (np.ndarray, np.generic, int, float, type(None))
+
+SIGNS = Signs(
+    stages=(
+        Stage(name="reach", measure="hand_to_object", below=0.07, missed="never reached"),
+        Stage(name="grasp", measure="object_moved", above=0.01, missed="missed grasp"),
+        Stage(name="place", measure="object_to_goal", below=0.05, missed="wrong place", lost="wrong place"),
+    ),
+    mishaps=(Mishap(cause="wrong way", measure="object_to_goal", above=0.04, grew=True),),
+)
 
 warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", module=r"metaworld\.policies")
 
@@ -90,6 +106,7 @@ class MetaWorld(WorldWithObjects):
         self.pictures = Offscreen(self._env.model, declared)
         self._physics = np.empty(mujoco.mj_stateSize(self._env.model, PHYSICS))
         self._state: Float64[np.ndarray, " 39"] = np.zeros(39)
+        self._begun = self._state[4:7]  # where the object was at first
 
     @staticmethod
     def tasks() -> tuple[str, ...]:
@@ -139,6 +156,7 @@ class MetaWorld(WorldWithObjects):
         mujoco.mj_forward(env.model, env.data)
         env._get_obs()  # the frame before the first one, which Meta-World stacks into its observation
         self._state = env._get_obs()
+        self._begun = self._state[4:7].copy()
 
     def observe(self, *, images: bool = True) -> Observation:
         return Observation(
@@ -152,12 +170,24 @@ class MetaWorld(WorldWithObjects):
         self._state, reward, _, _, info = self._env.step(ACTION.clip(action))
         return Step(success=bool(info["success"]), reward=float(reward), terminated=False)
 
+    def measure(self) -> dict[str, float]:
+        """Metres. object: what the task is about, which for doors, drawers and the like is the handle."""
+        hand, thing, goal = self._state[:3], self._state[4:7], self._state[36:39]
+        return {
+            "hand_to_object": float(np.linalg.norm(hand - thing)),
+            "object_moved": float(np.linalg.norm(thing - self._begun)),
+            "object_to_goal": float(np.linalg.norm(thing - goal)),
+        }
+
+    def signs(self) -> Signs:
+        return SIGNS
+
     def save(self) -> bytes:
         """Physics, what `reset` changed in the model, and the task's own variables."""
         env = self._env
         mujoco.mj_getState(env.model, env.data, self._physics, PHYSICS)
         own = {name: value for name, value in vars(env).items() if isinstance(value, PLAIN) and not _borrowed(value)}
-        shared = (self._physics, env.model.body_pos, env.model.site_pos, self._state)
+        shared = (self._physics, env.model.body_pos, env.model.site_pos, self._state, self._begun)
         return pack(self.task, {**dict(zip(SAVED, shared, strict=True)), **own})
 
     def restore(self, state: bytes) -> None:
@@ -167,7 +197,7 @@ class MetaWorld(WorldWithObjects):
         env, values = self._env, unpack(state)
         if env._last_rand_vec is None:
             self.reset(0)  # lets the task create variables that point into the simulator's memory
-        physics, env.model.body_pos[:], env.model.site_pos[:], self._state = (values.pop(name) for name in SAVED)
+        physics, env.model.body_pos[:], env.model.site_pos[:], self._state, self._begun = map(values.pop, SAVED)
         mujoco.mj_setState(env.model, env.data, physics, PHYSICS)
         mujoco.mj_forward(env.model, env.data)  # positions and contacts, which pictures and rewards read
         mujoco.mj_setState(env.model, env.data, physics, PHYSICS)  # the solver's warm start, which that touched

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from volar.core.errors import ConfigError, EpisodeError, RobotFault
+from volar.core.evidence import Failure, Track, explain
 from volar.core.robot import (
     Actor,
     BatchActor,
@@ -28,6 +29,7 @@ from volar.core.robot import (
     Trajectory,
 )
 from volar.envs.cluster import RayPool
+from volar.envs.evidence import Tracker, motion_of
 from volar.envs.progress import Progress
 from volar.envs.workers import Group, Run, WorkerPool
 
@@ -47,6 +49,7 @@ class _Recording:
     images: list[dict[str, np.ndarray]] = field(default_factory=list)
     image_steps: list[int] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
+    tracker: Tracker = field(default_factory=Tracker)
     first_observation: str = ""
 
     def look(self, *, images: bool) -> Observation:
@@ -144,6 +147,7 @@ def _episode(env: Env, actor: Actor, job: Job, *, begin: bool) -> Course:
             if isinstance(actor, PrivilegedActor):
                 actor.bind(env)
         outcome = yield from _act(env, job, instruction, recording, looks=actor.uses_images)
+        recording.tracker.note(env.measure())
         if job.frames == "looks":
             recording.look(images=True)
     except (RobotFault, ConfigError):
@@ -151,6 +155,7 @@ def _episode(env: Env, actor: Actor, job: Job, *, begin: bool) -> Course:
     except Exception as raised:  # whatever a stranger's policy or simulator throws costs its own episode only
         outcome, error = Outcome.ERROR, _explain(raised)
     chunks = recording.chunks
+    tracks = recording.tracker.tracks()
     return Episode(
         job=job,
         instruction=instruction,
@@ -160,9 +165,11 @@ def _episode(env: Env, actor: Actor, job: Job, *, begin: bool) -> Course:
         executed_per_chunk=chunks[0].execute if chunks else 0,
         latencies=tuple(chunk.latency for chunk in chunks),
         evaluations=tuple(chunk.evaluations for chunk in chunks),
-        privileged=actor.privileged,
+        privileged=tuple(dict.fromkeys((*env.privileged, *actor.privileged))),
         total_reward=float(np.sum(recording.rewards)),
         error=error,
+        tracks=tracks,
+        failure=_failure(env, outcome, tracks, recording),
         trajectory=None if outcome is Outcome.ERROR else recording.trajectory(),
     )
 
@@ -186,6 +193,7 @@ def _act(
         action = planned.pop(0)
         disturbed = action + noise.normal(0.0, job.noise, action.shape) if job.noise else action
         executed = bounds.clip(disturbed)
+        recording.tracker.note(env.measure())
         recording.proprioception.append(seen.proprioception)
         recording.actions.append(action)
         recording.executed.append(executed)
@@ -196,6 +204,14 @@ def _act(
         if step.terminated:
             return Outcome.TERMINATED
     return Outcome.TIME_OUT
+
+
+def _failure(env: Env, outcome: Outcome, tracks: dict[str, Track], recording: _Recording) -> Failure | None:
+    if outcome not in (Outcome.TIME_OUT, Outcome.TERMINATED):
+        return None
+    motion = motion_of(recording.proprioception, recording.executed)
+    ended = outcome is Outcome.TERMINATED
+    return explain(env.signs(), tracks, motion, steps=len(recording.rewards), terminated=ended)
 
 
 def _explain(error: Exception) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from volar.core.errors import ConfigError
+from volar.core.evidence import Signs
 from volar.core.robot import Chunk, Env, Observation, PrivilegedActor, RestorableEnv, RobotSpec, Step
 
 
@@ -75,6 +76,12 @@ class StateView(RestorableEnv):
 
     def step(self, action: Float32[np.ndarray, " a"]) -> Step:
         return self.world.step(action)
+
+    def measure(self) -> Mapping[str, float]:
+        return self.world.measure()
+
+    def signs(self) -> Signs:
+        return self.world.signs()
 
     def save(self) -> bytes:
         return self.world.save()

@@ -1,6 +1,6 @@
 """`tabletop`: our own manipulation tasks in MuJoCo, fast enough for two cores and with a task for every weakness.
 
-`fork` has two equally good ways and punishes their mean, `precise` leaves 1 mm, `pick-place-*` share their scene.
+`fork` has two equally good ways and punishes their mean, `precise` leaves 1.5 mm, `pick-place-*` share their scene.
 """
 
 # MuJoCo's functions live in a compiled module that has no stubs.
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from volar.core.errors import ConfigError, unknown_name
+from volar.core.evidence import Mishap, Signs, Stage
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.state_bytes import label_of, pack, unpack
@@ -43,6 +44,27 @@ CAMERAS = ("front", "top")
 DEFAULT_CAMERAS = {"front": 96}
 POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+REACH = Stage(name="reach", measure="hand_to_object", below=0.04, missed="never reached")
+GRASP = Stage(name="grasp", measure="object_lifted", above=0.02, missed="missed grasp", lost="dropped")
+SIGNS = {
+    "fork": Signs(
+        stages=(Stage(name="reach", measure="left", below=0.02, missed="never reached"),), terminated="collision"
+    ),
+    "push": Signs(
+        stages=(
+            REACH,
+            Stage(name="move", measure="object_moved", above=0.01, missed="no contact"),
+            Stage(name="place", measure="left", below=0.015, missed="wrong place", lost="wrong place"),
+        )
+    ),
+    "precise": Signs(stages=(REACH, GRASP, Stage(name="place", measure="left", below=0.01, missed="wrong place"))),
+    "pick-place": Signs(
+        stages=(REACH, GRASP, Stage(name="place", measure="left", below=0.03, missed="wrong place")),
+        mishaps=(Mishap(cause="wrong object", measure="others_moved", above=0.03),),
+    ),
+}
 
 
 class Tabletop(WorldWithObjects):
@@ -99,6 +121,7 @@ class Tabletop(WorldWithObjects):
             opening=float(position[3] + position[4]) / (2 * FINGER_RANGE),
             objects=position[5:].reshape(-1, 7).copy(),
             goal=self._data.mocap_pos[0].copy(),
+            pressed=float(self._data.sensordata.sum()),
         )
 
     @property
@@ -133,6 +156,21 @@ class Tabletop(WorldWithObjects):
             instruction=self.task.instructions[0],
             time=round(self._data.time * RATE_HZ) / RATE_HZ,
         )
+
+    def measure(self) -> dict[str, float]:
+        """Metres; of what the task is about and, as `others_moved`, of everything else on the table."""
+        begun, now, row = self._begun, self.scene, self.task.target
+        moved = np.linalg.norm(now.objects[:, :3] - begun.objects[:, :3], axis=1)
+        return {
+            "left": self.task.left(now, row),
+            "hand_to_object": float(np.linalg.norm(now.hand - now.objects[row, :3])),
+            "object_moved": float(moved[row]),
+            "object_lifted": float(now.objects[row, 2] - begun.objects[row, 2]),
+            "others_moved": float(np.delete(moved, row).max(initial=0.0)),
+        }
+
+    def signs(self) -> Signs:
+        return SIGNS[self.task.family]
 
     def step(self, action: Float32[np.ndarray, " a"]) -> Step:
         sent = ACTION.clip(action).astype(np.float64)

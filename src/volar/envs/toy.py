@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from volar.core.errors import ConfigError, unknown_name
+from volar.core.evidence import Signs, Stage
 from volar.core.robot import (
     ActionSpec,
     Camera,
@@ -109,6 +110,19 @@ class Toy(RestorableEnv):
         touched = [name for name, distance in zip(COLOURS, distances, strict=True) if distance < DISC]
         reward = -float(np.linalg.norm(self.goal_offset))
         return Step(success=self._goal in touched, reward=reward, terminated=bool(set(touched) - {self._goal}))
+
+    def measure(self) -> dict[str, float]:
+        others = [row for row, name in zip(self._world[1:], COLOURS, strict=True) if name != self._goal]
+        return {
+            "hand_to_disc": float(np.linalg.norm(self.goal_offset)),
+            "hand_to_other_disc": min(float(np.linalg.norm(row - self._world[0])) for row in others),
+        }
+
+    def signs(self) -> Signs:
+        return Signs(
+            stages=(Stage(name="reach", measure="hand_to_disc", below=DISC, missed="never reached"),),
+            terminated="wrong object",
+        )
 
     def save(self) -> bytes:
         return np.append(self._world.ravel(), self._steps).tobytes()

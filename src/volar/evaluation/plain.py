@@ -12,10 +12,11 @@ from volar.core.errors import ConfigError, unknown_name
 T = TypeVar("T")
 
 
-def from_plain(cls: type[T], content: Any, *, where: str, omit: Collection[str] = ()) -> T:
+def from_plain(cls: type[T], content: Any, *, where: str, omit: Collection[str] = (), newer: Collection[str] = ()) -> T:
     """An instance of the dataclass `cls`. Raises ConfigError that begins with `where` and names the key.
 
-    omit: fields that JSON does not carry; they keep their defaults. Every other field must be present.
+    omit: fields that JSON does not carry; they keep their defaults, as do `newer` ones that older files lack. Every
+    other field must be present.
     """
     assert is_dataclass(cls)
     if not isinstance(content, Mapping):
@@ -24,10 +25,10 @@ def from_plain(cls: type[T], content: Any, *, where: str, omit: Collection[str] 
     for key in content:
         if key not in names:
             raise ConfigError(f"{where}: {unknown_name('key', str(key), names)}")
-    if missing := [name for name in names if name not in content]:
+    if missing := [name for name in names if name not in content and name not in newer]:
         raise ConfigError(f"{where}: missing {', '.join(map(repr, missing))}.")
     hints = get_type_hints(cls)
-    return cls(**{name: _value(hints[name], content[name], f"{where}, {name!r}") for name in names})
+    return cls(**{name: _value(hints[name], content[name], f"{where}, {name!r}") for name in names if name in content})
 
 
 def _value(expected: Any, value: Any, where: str) -> Any:

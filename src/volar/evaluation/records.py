@@ -20,6 +20,7 @@ from volar.core.robot import Episode, Job, Outcome
 from volar.evaluation.plain import from_plain
 
 Key = tuple[str, str, int]  # arm, task, seed
+NEWER = ("tracks", "failure")  # what records of volar 0.1 and of other programs do not tell
 
 
 def key_of(job: Job) -> Key:
@@ -168,7 +169,9 @@ def _from_json(content: Any, *, where: str) -> EpisodeRecord:
         raise ConfigError(
             f"{where}, 'film': expected a path inside the run's folder such as 'films/0.jpg', got {film!r}."
         )
-    return EpisodeRecord(episode=from_plain(Episode, content, where=where, omit=("trajectory",)), film=film)
+    return EpisodeRecord(
+        episode=from_plain(Episode, content, where=where, omit=("trajectory",), newer=NEWER), film=film
+    )
 
 
 def _inside(film: str) -> bool:
