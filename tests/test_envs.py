@@ -17,8 +17,14 @@ from volar.envs.metaworld import CAMERAS, MetaWorld
 from volar.envs.rollout import run_episode
 from volar.envs.state_bytes import label_of, pack, unpack
 
-ONE_TASK_EACH = ["toy/reach-blue", "metaworld/faucet-open", "metaworld/window-close-shared"]
-SMALL = {"toy": {"top": 32}, "metaworld": {"corner4": 48, "gripperPOV": 32}}
+ONE_TASK_EACH = [
+    "toy/reach-blue", "metaworld/faucet-open", "metaworld/window-close-shared", "metaworld-state/push",
+    "tabletop/pick-place-red", "tabletop-state/fork",
+]  # fmt: skip
+SMALL = {
+    "toy": {"top": 32}, "metaworld": {"corner4": 48, "gripperPOV": 32}, "tabletop": {"front": 48, "top": 32},
+    "metaworld-state": {}, "tabletop-state": {},
+}  # fmt: skip
 
 
 def small(task):
@@ -86,7 +92,13 @@ def test_looking_changes_nothing_and_looks_the_same_twice(task):
     env.close(), blind.close()
 
 
-@pytest.mark.parametrize("task", ["toy/reach-red", "metaworld/pick-place", "metaworld/door-lock", "metaworld/soccer"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "toy/reach-red", "metaworld/pick-place", "metaworld/door-lock", "metaworld/soccer", "metaworld-state/hammer",
+        "tabletop/precise", "tabletop-state/pick-place-blue",
+    ],
+)  # fmt: skip
 def test_a_restored_run_replays_bit_identically(task):
     env = small(task)
     env.reset(4)
@@ -151,6 +163,10 @@ def test_a_non_finite_action_is_refused_and_changes_nothing(task, bad):
         ("metaworld/faucet-open", {"corner4": 0}, "at least 1 pixel"),
         ("toy/reach-purple", None, "No toy task named 'reach-purple'"),
         ("toy/reach-red", {"side": 32}, "No toy camera named 'side'"),
+        ("tabletop/froke", None, "Did you mean 'fork'"),
+        ("tabletop/fork", {"fromt": 64}, "Did you mean 'front'"),
+        ("tabletop/fork", {"top": 0}, "at least 1 pixel"),
+        ("tabletop-state/fork", {"front": 64}, "without '-state'"),
         ("metawrold/reach", None, "Did you mean 'metaworld'"),
         ("faucet-open", None, "environment/task"),
     ],
@@ -162,7 +178,7 @@ def test_unknown_names_are_answered_with_the_nearest_one(task, cameras, message)
 
 @pytest.mark.parametrize("task", ONE_TASK_EACH)
 def test_experts_refuse_a_foreign_world(task):
-    other = small("toy/reach-red" if task.startswith("metaworld") else "metaworld/reach")
+    other = small("metaworld/reach" if task.startswith("toy") else "toy/reach-red")
     with pytest.raises(ConfigError, match="expert acts in"):
         make_expert(task).bind(other)
     other.close()
@@ -181,7 +197,7 @@ def test_environments_need_no_torch_and_the_table_needs_no_simulator():
     run_python(
         "import sys, volar.envs\n"
         "assert not {'mujoco', 'metaworld', 'torch'} & set(sys.modules)\n"
-        "import volar.envs.rollout, volar.envs.controls, volar.envs.toy, volar.envs.metaworld\n"
+        "import volar.envs.rollout, volar.envs.controls, volar.envs.toy, volar.envs.metaworld, volar.envs.tabletop\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
 
