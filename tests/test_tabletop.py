@@ -1,0 +1,199 @@
+"""tabletop: its tasks can be done, its traps are traps; the state view shows what it says it shows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from volar.backbones.state import State
+from volar.core.errors import ConfigError
+from volar.core.model import Batch
+from volar.core.robot import Camera, Job, Outcome
+from volar.envs import make_env, make_expert, tasks
+from volar.envs.rollout import run_episode
+from volar.envs.tabletop import Tabletop, TabletopState
+from volar.envs.tabletop_tasks import TASKS
+
+EPISODES = 20
+STATE_VIEWS = ["tabletop-state/precise", "metaworld-state/peg-insert-side"]
+
+
+def demonstrate(task, seed, noise=0.1):
+    env, expert = make_env(task, cameras={}), make_expert(task)
+    return run_episode(env, expert, Job(task=task, seed=seed, arm="expert", max_steps=200, noise=noise))
+
+
+def course(env, actions):
+    return [(env.step(action), env.observe(images=False).digest()) for action in actions]
+
+
+@pytest.mark.parametrize("task", tasks("tabletop"))
+def test_experts_succeed(task):
+    episodes = [demonstrate(task, seed) for seed in range(EPISODES)]
+    assert not [episode.error for episode in episodes if episode.error]
+    assert sum(bool(episode.success) for episode in episodes) >= 0.95 * EPISODES
+    assert all(20 < episode.steps < 150 for episode in episodes if episode.success)
+    assert episodes[0].privileged == ("simulator state: object and goal poses",)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_doing_nothing_fails(task):
+    env = Tabletop(task, cameras={})
+    for seed in range(5):
+        env.reset(seed)
+        idle = np.array([0, 0, 0, 1 if env.scene.opening == 0 else -1], dtype=np.float32)
+        steps = [env.step(idle) for _ in range(30)]
+        assert not any(step.success or step.terminated for step in steps)
+
+
+def test_fork_is_done_in_all_four_ways_from_the_same_start():
+    env, expert = Tabletop("fork", cameras={}), Tabletop.expert()
+    ways = set()
+    for seed in range(24):
+        env.reset(0)
+        expert.reset(seed)
+        expert.bind(env)
+        passed = []
+        while not env.step(expert.act(env.observe(images=False)).actions[0]).success:
+            scene = env.scene
+            beside = [pillar for pillar in scene.objects if abs(scene.hand[1] - pillar[1]) < 0.006]
+            passed += ["left" if scene.hand[0] < pillar[0] else "right" for pillar in beside]
+        ways.add((passed[0], passed[-1]))
+    assert len(ways) == 4
+
+
+def test_the_mean_of_forks_ways_knocks_the_pillar_over():
+    env = Tabletop("fork", cameras={})
+    for seed in range(5):
+        env.reset(seed)
+        ahead = np.array([0, 1, 0, 1], dtype=np.float32)
+        outcomes = [env.step(ahead) for _ in range(30)]
+        assert any(step.terminated for step in outcomes) and not any(step.success for step in outcomes)
+
+
+@pytest.mark.parametrize(("off", "fits"), [(0.0, True), (0.004, False)])
+def test_precise_is_precise_to_millimetres(off, fits):
+    """The expert, told that the fixture stands 4 mm to the side, presses the peg onto its rim."""
+    env = Tabletop("precise", cameras={})
+    for seed in range(4):
+        env.reset(seed)
+        for _ in range(150):
+            scene = env.scene
+            told = replace(scene, goal=scene.goal + np.array([off, 0.0, 0.0]))
+            step = env.step(np.clip(env.task.expert(told, (1.0, 1.0), 0), -1, 1).astype(np.float32))
+            if step.success or step.terminated:
+                break
+        assert (step.success, step.terminated) == (fits, not fits)
+
+
+def test_pick_place_wants_the_named_cube():
+    env, expert = Tabletop("pick-place-red", cameras={}), Tabletop.expert()
+    other = Tabletop("pick-place-blue", cameras={})
+    env.reset(3), other.reset(3)
+    expert.reset(3)
+    expert.bind(env)
+    done = []
+    for _ in range(120):
+        action = expert.act(env.observe(images=False)).actions[0]
+        done.append((env.step(action).success, other.step(action).success))
+    assert any(first for first, _ in done) and not any(second for _, second in done)
+
+
+@pytest.mark.parametrize("task", ["fork", "precise", "pick-place-green"])
+def test_a_restored_run_replays_bit_identically(task):
+    env, fresh = Tabletop(task, cameras={}), Tabletop(task, cameras={})
+    actions = np.random.default_rng(0).uniform(-1, 1, (80, 4)).astype(np.float32)
+    env.reset(4)
+    course(env, actions[:20])
+    state, digest = env.save(), env.digest()
+    first = course(env, actions[20:])
+    for world in (env, fresh):
+        world.restore(state)
+        assert world.save() == state and world.digest() == digest
+        assert course(world, actions[20:]) == first
+
+
+def test_a_state_of_another_task_is_refused():
+    env = Tabletop("push", cameras={})
+    with pytest.raises(ConfigError, match="saved in the task 'push'"):
+        Tabletop("fork", cameras={}).restore(env.save())
+
+
+def test_the_commanded_point_does_not_run_away_from_a_blocked_hand():
+    env = Tabletop("push", cameras={})
+    env.reset(0)
+    up, down = np.array([0, 0, 1, 1], dtype=np.float32), np.array([0, 0, -1, 1], dtype=np.float32)
+    for _ in range(60):
+        env.step(down)
+    low = env.scene.hand[2]
+    for _ in range(6):
+        env.step(up)
+    assert env.scene.hand[2] - low > 0.025
+
+
+# The view of the state ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", STATE_VIEWS)
+def test_state_view_shows_poses_and_says_so(task):
+    env = make_env(task)
+    env.reset(0)
+    seen = env.observe()
+    assert env.spec.cameras == () and seen.images == {}
+    assert seen.proprioception.shape == (len(env.spec.proprioception),)
+    names = env.spec.proprioception
+    assert names[:4] == ("hand_x", "hand_y", "hand_z", "gripper_opening") and "goal_x" in names
+    env.reset(1)
+    moved = env.observe().proprioception != seen.proprioception
+    assert {"object_1_x", "goal_y"} <= {name for name, changed in zip(names, moved, strict=True) if changed}
+    assert "poses" in env.describe()["privileged"][0]
+    env.close()
+
+
+@pytest.mark.parametrize("task", STATE_VIEWS)
+def test_every_episode_on_state_records_the_privilege(task):
+    episode = demonstrate(task, 1)
+    assert episode.success and "simulator state: object and goal poses in place of pictures" in episode.privileged
+
+
+def test_state_view_has_the_worlds_tasks_seeds_and_refuses_cameras():
+    assert TabletopState.tasks() == Tabletop.tasks() == tuple(TASKS)
+    view, world = make_env("tabletop-state/push"), make_env("tabletop/push", cameras={})
+    view.reset(5), world.reset(5)
+    assert view.digest() == world.digest()
+    with pytest.raises(ConfigError, match="without '-state'"):
+        make_env("tabletop-state/push", cameras={"front": 96})
+
+
+def test_a_worn_out_pillar_is_a_failure_in_the_record():
+    env = make_env("tabletop-state/fork")
+    expert = make_expert("tabletop-state/fork")
+
+    class Blind(type(expert)):
+        def act(self, observation):
+            chunk = super().act(observation)
+            chunk.actions[:, 0] = 0.0
+            return chunk
+
+    episode = run_episode(env, Blind(Tabletop.expert()), Job(task="x", seed=0, arm="a", max_steps=100))
+    assert episode.outcome is Outcome.TERMINATED and episode.success is False
+
+
+# The backbone ---------------------------------------------------------------------------------------------------------
+
+
+def test_state_backbone_refuses_a_robot_with_cameras():
+    with pytest.raises(ConfigError, match="reads proprioception and no pictures"):
+        State(State.Config(), cameras=(Camera(name="front", height=8, width=8),), proprioception=4)
+    with pytest.raises(ConfigError, match="multiple of heads=4"):
+        State.Config(width=30)
+
+
+def test_state_backbone_holds_numbers_within_its_clip():
+    import torch
+
+    backbone = State(State.Config(width=32), cameras=(), proprioception=3).eval()
+    batch = [Batch(images={}, instructions=("go",), proprioception=torch.tensor([[0.1, x, 0.0]])) for x in (5.0, 1e6)]
+    with torch.no_grad():
+        near, far = (backbone.encode(each).tokens for each in batch)
+    assert torch.equal(near, far)
