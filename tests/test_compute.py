@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_vlms import SIDES, save
 from torch import nn
 
 from volar.cli.collect import Collect, collect
@@ -191,11 +192,13 @@ class Frozen(FrozenVision):
         return Card(name="frozen", joint_vision_language_pretraining=False)
 
 
-def make_policy(decoder: str, *, backbone: str = "tiny", horizon: int = 4, **options) -> Policy:
+def make_policy(
+    decoder: str, *, backbone: str = "tiny", horizon: int = 4, backbone_options: dict | None = None, **options
+) -> Policy:
     robot = make_env("toy/reach-red").spec
     config = PolicyConfig(
         backbone=backbone, decoder=decoder, horizon=horizon, normalise_action="min_max",
-        normalise_proprioception="mean_std", decoder_options=options,
+        normalise_proprioception="mean_std", decoder_options=options, backbone_options=backbone_options or {},
         tokenizer="bins" if issubclass(DECODERS.load(decoder), TokenDecoder) else None,
     )  # fmt: skip
     sizes = {ACTION: robot.action.dim, PROPRIOCEPTION: len(robot.proprioception)}
@@ -216,6 +219,7 @@ class TestEveryDecoder:
         assert counts.decision_flops() == counts.encode_flops + counts.decode_flops
         assert counts.parameters == counts.trainable_parameters == sum(each.numel() for each in policy.parameters())
         if isinstance(policy.decoder, AnytimeDecoder):
+            assert counts.most_evaluations is None or counts.most_evaluations >= counts.evaluations
             for evaluations in (4, 12):
                 told = count_policy(policy, budget=Budget(evaluations=evaluations))
                 assert told.evaluations <= evaluations
@@ -255,6 +259,25 @@ def test_a_whole_policy_by_hand():
     # Backward is twice forward, but for what leads to no weight: the queries' own gradient is wanted, pictures' and
     # proprioception's are not.
     assert counts.stored_training_flops == 3 * (encode + counts.decode_flops) - 2 * body * 8
+
+
+@pytest.mark.parametrize("family", ["smolvlm", "florence2"])
+@pytest.mark.parametrize("train", ["frozen", "lora", "full"])
+def test_language_models_count_alike_with_fused_and_with_plain_attention(tmp_path, monkeypatch, family, train):
+    """Plain attention is matrix products only, which torch's own counter sees: an oracle on whole models."""
+    options = {
+        "model": str(save(family, tmp_path / family)), "train": train, "image_size": SIDES.get(family, 16)
+    }  # fmt: skip
+    policy = make_policy("flow", backbone="hf", backbone_options=options)
+    fused = count_policy(policy)
+    policy.backbone.vlm.set_attn_implementation("eager")
+
+    def forbidden(*operands: object, **named: object) -> None:
+        raise AssertionError("attention was to be plain")
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", forbidden)
+    assert count_policy(policy) == fused
+    assert (fused.trainable_parameters < fused.parameters) == (train != "full")
 
 
 def test_a_training_step_scales_with_its_batch():
@@ -472,6 +495,12 @@ class TestMatching:
         assert match([regression, A], "nfe")[1].evaluations == 1
         with pytest.raises(ConfigError, match="more of them cannot be asked"):
             match([A, regression], "inference-flops")
+
+    def test_some_decoders_end_after_a_few_evaluations(self):
+        mip = replace(A, name="mip", counts=replace(COUNTS, evaluations=2.0, decode_flops=200, most_evaluations=2))
+        with pytest.raises(ConfigError, match="'mip' makes at most 2 network evaluations: 2 network"):
+            match([A, mip], "nfe")
+        assert match([replace(A, counts=ONE_PASS), mip], "nfe")[1].evaluations == 1
 
     def test_a_backbone_can_be_too_dear(self):
         cheap = replace(A, name="cheap", counts=replace(ONE_PASS, encode_flops=10))

@@ -158,6 +158,14 @@ def _scale_evaluations(arm: Contender, line: _Line, target: float, axis: str, to
             f"{arm.name!r} needs {line.at(1):.4g} {UNITS[axis]} with a single network evaluation, more than the "
             f"{target:.4g} of the reference. Make {arm.name!r} the reference, or --match none."
         )
+    most = None if arm.counts is None else arm.counts.most_evaluations
+    if most is not None and evaluations > most:
+        evaluations = most
+        if not _close(line.at(most), target, tolerance):
+            raise ConfigError(
+                f"{arm.name!r} makes at most {most} network evaluations: {line.at(most):.4g} {UNITS[axis]} against "
+                f"{target:.4g} of the reference. Make {arm.name!r} the reference, match on train-flops, or --match none."
+            )
     note = f"{_note(line.at(evaluations), target, axis)}: {evaluations} evaluations instead of {line.own:g}"
     if not _close(line.at(evaluations), target, tolerance):
         note += f"; one more would be {line.at(evaluations + 1):.4g}"

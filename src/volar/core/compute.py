@@ -12,7 +12,7 @@ class Counts:
     features; then each frame costs `feature_flops` once. Both None where the backbone stores none.
     encode_flops, decode_flops: one decision, in backbone and decoder, with `evaluations` of the decoder's network.
     evaluation_flops: one evaluation more or less. instruction_flops: reading an instruction for the first time.
-    anytime: the number of evaluations can be chosen when acting.
+    anytime: the number of evaluations can be chosen when acting, up to `most_evaluations` (None: no end was met).
     uncounted: operations that were met and have no formula; the numbers are then too low.
     """
 
@@ -28,6 +28,7 @@ class Counts:
     evaluations: float
     evaluation_flops: float
     anytime: bool
+    most_evaluations: int | None = None
     uncounted: tuple[str, ...] = ()
 
     def decision_flops(self, evaluations: int | float | None = None) -> float:

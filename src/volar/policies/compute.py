@@ -21,7 +21,10 @@ from volar.policies.meter import EnergyMeter, peak_memory, reset_peak_memory
 from volar.policies.vla import Policy
 
 INSTRUCTION = "pick up the red block and put it on the plate"
-FEW, MANY = 2, 6  # budgets between which the price of one evaluation is read off; even, for solvers of two a step
+FEW, MANY = (
+    1,
+    6,
+)  # budgets between which the price of one evaluation is read off; MANY is even, for solvers of two a step
 
 
 def count_policy(
@@ -58,6 +61,7 @@ def count_policy(
         evaluations=decision.evaluations,
         evaluation_flops=decision.per_evaluation,
         anytime=isinstance(policy.decoder, AnytimeDecoder),
+        most_evaluations=decision.most,
         uncounted=tuple(sorted(uncounted)),
     )
 
@@ -103,7 +107,7 @@ def time_policy(
         if isinstance(twin.decoder, AnytimeDecoder):
             few, many = (_seconds(twin, seen, Budget(evaluations=n), repeats=repeats) for n in (FEW, MANY))
             more = many.evaluations - few.evaluations
-            per_evaluation = max(0.0, many.median - few.median) / more if more else warm.median / warm.evaluations
+            per_evaluation = max(0.0, many.median - few.median) / more if more else 0.0
     return Timing(
         first=first.median,
         median=warm.median,
@@ -144,6 +148,7 @@ class _Decision:
     instruction: int
     evaluations: float
     per_evaluation: float
+    most: int | None
     uncounted: tuple[str, ...]
 
 
@@ -154,17 +159,20 @@ def _count_decision(policy: Policy, instruction: str, seed: int, budget: Budget)
     with counting() as warm:
         policy.backbone.encode(batch)
     own = _count_sample(policy, batch, seed, budget, encode=warm.flops)
-    per_evaluation = own.flops / own.evaluations
+    per_evaluation, most = own.flops / own.evaluations, None
     if isinstance(policy.decoder, AnytimeDecoder):
         few, many = (_count_sample(policy, batch, seed, Budget(evaluations=n), warm.flops) for n in (FEW, MANY))
         if many.evaluations > few.evaluations:
             per_evaluation = (many.flops - few.flops) / (many.evaluations - few.evaluations)
+        if many.evaluations < MANY:
+            most = max(int(many.evaluations), int(own.evaluations))
     return _Decision(
         encode=warm.flops,
         decode=own.flops,
         instruction=cold.flops - warm.flops,
         evaluations=own.evaluations,
         per_evaluation=per_evaluation,
+        most=most,
         uncounted=(*cold.uncounted, *own.uncounted),
     )
 
