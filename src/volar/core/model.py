@@ -216,6 +216,29 @@ class AnytimeDecoder(Decoder):
     ) -> Sample: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """What remains of the previous chunk, moved to where it falls due now. known: False where nothing remains."""
+
+    actions: Float[Tensor, "b h a"]
+    known: Bool[Tensor, "b h"]
+
+
+class WarmStartDecoder(AnytimeDecoder):
+    """An AnytimeDecoder that can set out from the previous chunk instead of from nothing."""
+
+    @property
+    @abstractmethod
+    def warm(self) -> bool:
+        """Whether its configuration asks for it. Only then does whoever runs the policy hand on the last chunk."""
+
+    @abstractmethod
+    def sample(
+        self, context: Context, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED,
+        start: WarmStart | None = None,
+    ) -> Sample: ...  # fmt: skip
+
+
 Field = Callable[[Float[Tensor, "b h a"], Float[Tensor, " b"]], Float[Tensor, "b h a"]]
 
 

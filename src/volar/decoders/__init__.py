@@ -10,6 +10,7 @@ TABLE = Table(
         "discrete_diffusion": "volar.decoders.discrete_diffusion:DiscreteDiffusion",
         "regression": "volar.decoders.regression:Regression",
         "flow": "volar.decoders.flow:Flow",
+        "equilibrium": "volar.decoders.equilibrium:Equilibrium",
         "flow_expert": "volar.decoders.flow_expert:FlowExpert",
         "mip": "volar.decoders.mip:Mip",
         "diffusion": "volar.decoders.diffusion:Diffusion",
