@@ -1,6 +1,7 @@
 """A made-up but realistic comparison: three arms of three trained policies, four tasks, sixty scenes, controls, films,
 looks and a compute ledger; all from one seed."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,11 +11,13 @@ import numpy as np
 from synthetic_run import _frames
 
 from volar.comparison.ledger import Ledger, write_ledgers
-from volar.comparison.protocol import ArmPlan, Protocol, freeze
+from volar.comparison.protocol import ArmPlan, Protocol, freeze, read_protocol
+from volar.comparison.result import DECIDED
+from volar.comparison.session import BESIDE, Look, Session, judge_pairs
 from volar.core.robot import Episode, Job, Outcome
 from volar.evaluation.films import film_strip
-from volar.evaluation.records import RecordFile
-from volar.evaluation.run import Arm, RunInfo
+from volar.evaluation.records import RecordFile, read
+from volar.evaluation.run import Arm, RunInfo, begin, read_run
 
 TASKS = {
     "metaworld/faucet-open": "open the faucet",
@@ -44,7 +47,7 @@ def plan(
         "question": "Do flow or equilibrium decoders beat regression at equal training compute?", "primary": "success",
         "first_seed": FIRST_SEED, "max_episodes": scenes, "max_steps": MAX_STEPS, "alpha": 0.05, "margin": 0.05,
         "design": "anytime", "looks": (*(look for look in LOOKS if look < scenes), scenes),
-        "match": "train-flops", "controls": ("shuffled_instruction", "blank_images"), "control_scenes": CONTROL_SCENES,
+        "match": "train-flops", "controls": (), "control_scenes": 0,
         "pairing": "paired", "allowed": (), "success_semantics": SEMANTICS, "data": "sha256:5f1c",
         "environment": {"versions": VERSIONS}, "code_version": "a524bb3f0d1c",
     }  # fmt: skip
@@ -93,7 +96,7 @@ def write_small(folder: Path, letters: Mapping[str, str], **facts: object) -> Pa
     scenes = len(next(iter(letters.values())))
     protocol = plan({arm: (arm,) for arm in letters}, tasks=("metaworld/push",), scenes=scenes, **facts)
     freeze(folder, protocol)
-    begin_beside(folder, run_info(protocol))
+    begin(folder, run_info(protocol), beside=BESIDE)
     with RecordFile(folder / "episodes.jsonl") as file:
         for arm, word in letters.items():
             for k, letter in enumerate(word):
@@ -104,17 +107,38 @@ def write_small(folder: Path, letters: Mapping[str, str], **facts: object) -> Pa
                     more = {"first_observation": f"{arm}:{k}"}
                 if letter != "-":
                     file.append(episode(arm, "metaworld/push", FIRST_SEED + k, letter in "sd", **more))
+    write_looks(folder)
     return folder
+
+
+def write_looks(folder: Path) -> tuple[Look, ...]:
+    """What `volar compare` would have written while these records came in, up to the first look that decides all."""
+    registration, info, content = read_protocol(folder), read_run(folder), (folder / "episodes.jsonl").read_bytes()
+    protocol, records = registration.protocol, read(folder / "episodes.jsonl")
+    written = {"count": len(records), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    looks: list[Look] = []
+    for scenes in protocol.looks:
+        met = [record for record in records if record.key[2] < FIRST_SEED + scenes]
+        pairs = judge_pairs(folder, protocol, info, met)
+        stop = scenes == protocol.max_episodes or all(pair.decision in DECIDED for pair in pairs)
+        looks.append(Look(scenes=scenes, protocol=registration.sha256, records=written, pairs=pairs, stop=stop))
+        if stop:
+            break
+    session = Session(records=0, environment=protocol.environment, code_version=protocol.code_version)
+    (folder / "looks.jsonl").write_text("".join(json.dumps(asdict(look)) + "\n" for look in looks))
+    (folder / "sessions.jsonl").write_text(json.dumps(asdict(session)) + "\n")
+    return tuple(looks)
 
 
 def write_comparison(folder: Path, *, films: bool = True, broken: int = 3) -> Path:
     """Write the whole folder and return it. broken: how many episodes of the last member end as errors."""
     rng = np.random.default_rng(11)
     members = {arm: tuple(f"{arm}@{seed}" for seed in TRAINING_SEEDS) for arm in RATES}
-    protocol = plan(members)
-    controls = {f"{arm}/{kind}": kind for arm in RATES for kind in protocol.controls} | {"expert": "expert"}
+    controls = ("shuffled_instruction", "blank_images")
+    protocol = plan(members, controls=controls, control_scenes=CONTROL_SCENES)
+    roles = {f"{arm}/{kind}": kind for arm in RATES for kind in controls} | {"expert": "expert"}
     freeze(folder, protocol)
-    begin_beside(folder, run_info(protocol, controls))
+    begin(folder, run_info(protocol, roles), beside=BESIDE)
     (folder / "films").mkdir(exist_ok=True)
     hard = {(task, seed): rng.random() for task in TASKS for seed in protocol.seeds}
     with RecordFile(folder / "episodes.jsonl") as file:
@@ -132,6 +156,7 @@ def write_comparison(folder: Path, *, films: bool = True, broken: int = 3) -> Pa
         for task, seed in hard:
             if seed < FIRST_SEED + CONTROL_SCENES:
                 file.append(episode("expert", task, seed, True, evaluations=(), privileged=("object positions",)))
+    write_looks(folder)
     write_ledgers(folder / "ledger.json", {arm: _ledgers(arm, names) for arm, names in members.items()})
     return folder
 
@@ -142,11 +167,6 @@ COST = {  # evaluations and FLOPs of one decision, seconds per decision
     "flow": (10, 2.41e9, 0.028),
     "equilibrium": (20, 3.88e9, 0.045),
 }
-
-
-def begin_beside(folder: Path, info: RunInfo) -> None:
-    """run.json, which evaluation.run.begin would not put into a folder that holds a protocol already."""
-    (folder / "run.json").write_text(json.dumps({"kind": "evaluation", **asdict(info)}))
 
 
 def _timed(rng: np.random.Generator, arm: str, episode: Episode) -> Episode:

@@ -2,19 +2,23 @@
 words.py; nothing is left out in silence."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from volar.comparison.arms import SATURATED, arm_outcomes
 from volar.comparison.axes import AXES
+from volar.comparison.deviations import deviations
 from volar.comparison.discord import discordant_scenes
 from volar.comparison.duels import fight, pair_outcomes
 from volar.comparison.labels import failures_of, read_labels
 from volar.comparison.material import Material, read_material
-from volar.comparison.result import SCHEMA, ArmOutcome, Control, Result, Saturation
+from volar.comparison.regions import regions_of
+from volar.comparison.result import DECIDED, SCHEMA, ArmOutcome, Control, PairOutcome, Result, Saturation
+from volar.comparison.session import Look, read_looks
 from volar.comparison.words import recipe_sentence, warning_sentences
 from volar.evaluation.summary import Broken, arm_result, difference
 from volar.evaluation.verdict import QUESTIONS, control_check
-from volar.evaluation.wording import task_labels
+from volar.evaluation.wording import label, task_labels
 
 
 def analyse(folder: Path) -> Result:
@@ -23,23 +27,46 @@ def analyse(folder: Path) -> Result:
     protocol = material.protocol
     duels = fight(material)
     arms = arm_outcomes(material, duels)
-    pairs = pair_outcomes(material, duels, arms)
-    failures = failures_of(material, read_labels(folder / "labels.json"))
+    looks = read_looks(folder)
+    pairs = pair_outcomes(material, duels, arms, stopped=_stopped(looks))
+    failures = failures_of(material, read_labels(folder / "labels.json"), regions_of(material, duels))
     return Result(
         schema=SCHEMA, registration=material.registration, run=material.run,
-        deviations=() if material.registration.intact else ("protocol.json was changed after it was frozen.",),
+        deviations=deviations(material),
         verdict=tuple(
             " ".join(filter(None, (pair.sentence, recipe_sentence(pair)))) for pair in pairs if pair.registered
         ),
-        warnings=(*material.notes, *warning_sentences(arms, pairs, protocol)),
+        warnings=(*material.notes, *_contradictions(looks, pairs), *warning_sentences(arms, pairs, protocol)),
         arms=arms, pairs=pairs, controls=_controls(material), saturation=_saturation(arms, protocol.tasks),
         axes=tuple(axis for axis in AXES if any(arm.axes[axis.name] is not None for arm in arms)),
-        looks=material.looks, failures=failures, discordant=discordant_scenes(material, failures.episodes),
+        looks=tuple(asdict(look) for look in looks), failures=failures,
+        discordant=discordant_scenes(material, failures.episodes),
         broken=tuple(
             Broken(arm=record.key[0], task=record.key[1], seed=record.key[2], error=record.episode.error or "unknown")
             for record in material.records if record.episode.success is None
         ),
     )  # fmt: skip
+
+
+def _stopped(looks: Sequence[Look]) -> dict[str, int]:
+    """Other arm -> scenes per task at the first look that decided its pair."""
+    found: dict[str, int] = {}
+    for look in looks:
+        for pair in look.pairs:
+            if pair.decision in DECIDED:
+                found.setdefault(pair.other, look.scenes)
+    return found
+
+
+def _contradictions(looks: Sequence[Look], pairs: Sequence[PairOutcome]) -> list[str]:
+    """What was decided while it ran must follow from the records still."""
+    now = {pair.other: pair for pair in pairs if pair.registered}
+    return [
+        f"At {looks[-1].scenes} scenes per task {label(pair.other)} was judged {pair.decision}, the records now say "
+        f"{now[pair.other].standing}: they were changed, or judged by another version of volar."
+        for pair in (looks[-1].pairs if looks else ())
+        if pair.other in now and pair.decision != now[pair.other].standing
+    ]
 
 
 def _controls(material: Material) -> tuple[Control, ...]:

@@ -1,7 +1,7 @@
 """Every two arms against each other: the registered test, and all that is known about their difference."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -57,8 +57,13 @@ def _duel(material: Material, reference: ArmPlan, other: ArmPlan, *, registered:
     )  # fmt: skip
 
 
-def pair_outcomes(material: Material, duels: Sequence[Duel], arms: Sequence[ArmOutcome]) -> tuple[PairOutcome, ...]:
-    """One per duel. Holm's correction is over the registered ones; each of the others is judged alone."""
+def pair_outcomes(
+    material: Material, duels: Sequence[Duel], arms: Sequence[ArmOutcome], *, stopped: Mapping[str, int]
+) -> tuple[PairOutcome, ...]:
+    """One per duel. Holm's correction is over the registered ones; each of the others is judged alone.
+
+    stopped: other arm of a registered pair -> scenes per task at which a look decided.
+    """
     family = [duel.judged for duel in duels if duel.registered]
     decided = standings(family, material.protocol)
     adjusted = adjusted_p([one.p if one else None for one in family])
@@ -66,7 +71,11 @@ def pair_outcomes(material: Material, duels: Sequence[Duel], arms: Sequence[ArmO
     for k, duel in enumerate(duels):
         standing = decided[k] if duel.registered else standings([duel.judged], material.protocol)[0]
         p = adjusted[k] if duel.registered else None
-        outcomes.append(_outcome(material, duel, arms, standing, p, corrected=len(family) if duel.registered else 1))
+        found = _outcome(material, duel, arms, standing, p, corrected=len(family) if duel.registered else 1)
+        if found.paired:
+            at = stopped.get(found.other) if duel.registered else None
+            found = replace(found, monitor=monitor(duel.scenes, material.protocol, stopped=at))
+        outcomes.append(found)
     return tuple(outcomes)
 
 
@@ -94,7 +103,7 @@ def _outcome(
         p=judged.p if judged else None, adjusted_p=p, recipes=_recipes(material, duel) if paired else None,
         scenes=len(values), wins=int((values > 0).sum()), losses=int((values < 0).sum()),
         left_out=duel.scenes.left_out, equal=equal, ratios=ratios,
-        monitor=monitor(duel.scenes, protocol, stopped=None) if paired else None,
+        monitor=None,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from volar.statistics.intervals import Interval
 SCHEMA = "volar.comparison/1"
 
 Standing = Literal["better", "worse", "equivalent", "undecided", "not compared"]
+DECIDED = ("better", "worse", "equivalent")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -187,7 +187,7 @@ def judge_pairs(
     """The registered test of every registered pair on these records."""
     material = Material(
         folder=folder, registration=read_protocol(folder), run=info, records=records, outcomes=Outcomes(records),
-        ledger={}, looks=(), notes=(),
+        ledger={}, notes=(),
     )  # fmt: skip
     duels = [duel for duel in fight(material) if duel.registered]
     decisions = standings([duel.judged for duel in duels], protocol)
