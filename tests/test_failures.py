@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from synthetic_compare import BESIDE, episode, plan, run_info
 
+from volar.comparison.analyse import analyse
+from volar.comparison.protocol import freeze
 from volar.core.evidence import Failure, Mishap, Motion, Signs, Stage, Track, explain
 from volar.core.robot import Actor, Chunk, Job, Outcome
 from volar.envs.evidence import Tracker, motion_of
@@ -10,6 +13,8 @@ from volar.envs.metaworld import MetaWorld
 from volar.envs.rollout import run_episode
 from volar.envs.tabletop import Tabletop
 from volar.envs.toy import Toy
+from volar.evaluation.records import RecordFile
+from volar.evaluation.run import begin
 
 SIGNS = Signs(
     stages=(
@@ -120,3 +125,27 @@ def test_a_success_has_no_failure_and_a_record_keeps_the_tracks():
     episode = run_episode(env, Tabletop.expert(), Job(task="tabletop/push", seed=2, arm="expert", max_steps=200))
     assert episode.success and episode.failure is None
     assert episode.tracks["left"].low < 0.015 < episode.tracks["left"].first
+
+
+def comparison_with_a_far_third(folder, seed, gap):
+    """60 scenes, both arms at 60 %; in the third that begins farthest, B solves `gap` less."""
+    random = np.random.default_rng(seed)
+    protocol = plan({"a": ("a",), "b": ("b",)}, tasks=("metaworld/push",), scenes=90)
+    freeze(folder, protocol)
+    begin(folder, run_info(protocol), beside=BESIDE)
+    with RecordFile(folder / "episodes.jsonl") as file:
+        for number, at in enumerate(random.permutation(90) / 90):
+            begun = {"left": Track(first=at, last=0.0, low=0.0, high=at, low_step=9, high_step=0)}
+            for arm in "ab":
+                rate = 0.8 - gap * (arm == "b" and at > 2 / 3)
+                file.append(episode(arm, "metaworld/push", 1000 + number, bool(random.random() < rate), tracks=begun))
+    return folder
+
+
+def test_a_planted_region_is_found_and_none_is_made_up(tmp_path):
+    found = analyse(comparison_with_a_far_third(tmp_path / "far", 0, 0.7)).failures.regions
+    assert "the highest third of left" in found[0].region and found[0].interval.high < 0 and found[0].adjusted_p < 0.01
+    assert found[0].scenes == 30 and all(region.adjusted_p > 0.05 for region in found[1:])
+    for seed in range(1, 6):
+        none = analyse(comparison_with_a_far_third(tmp_path / str(seed), seed, 0.0)).failures.regions
+        assert none and all(region.adjusted_p > 0.05 for region in none)

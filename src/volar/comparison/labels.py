@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from volar.comparison.material import Material
-from volar.comparison.result import Agreement, FailedEpisode, FailureCount, Failures
+from volar.comparison.result import Agreement, FailedEpisode, FailureCount, Failures, Region
 from volar.core.errors import ConfigError
 from volar.core.evidence import Failure
 from volar.core.robot import Outcome
@@ -49,7 +49,7 @@ def read_labels(path: Path) -> dict[str, Label]:
     return {str(key): from_plain(Label, value, where=f"{path}, {key!r}") for key, value in content.items()}
 
 
-def failures_of(material: Material, labels: Mapping[str, Label]) -> Failures:
+def failures_of(material: Material, labels: Mapping[str, Label], regions: Sequence[Region]) -> Failures:
     """Every failed episode of a member; hand labels count before rules."""
     members = {member: plan.name for plan in material.protocol.arms for member in plan.members}
     episodes = tuple(
@@ -66,7 +66,7 @@ def failures_of(material: Material, labels: Mapping[str, Label]) -> Failures:
             FailureCount(arm=arm, stage=stage, cause=cause, count=count)
             for (arm, stage, cause), count in counts.most_common()
         ),
-        episodes=episodes, agreement=_agreement(episodes, unknown=len(labels.keys() - known)), regions=(),
+        episodes=episodes, agreement=_agreement(episodes, unknown=len(labels.keys() - known)), regions=tuple(regions),
     )  # fmt: skip
 
 
