@@ -149,6 +149,10 @@ class Tabletop(WorldWithObjects):
 
     def observe(self, *, images: bool = True) -> Observation:
         scene = self.scene
+        if images and self._spec.cameras:
+            # After a step bodies stand where they were a substep ago; a restored world must look like the saved one.
+            mujoco.mj_kinematics(self._model, self._data)
+            mujoco.mj_camlight(self._model, self._data)
         pictures = {camera.name: self.pictures.render(self._data, camera) for camera in self._spec.cameras if images}
         return Observation(
             images=pictures,

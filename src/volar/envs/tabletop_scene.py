@@ -12,7 +12,7 @@ FINGER_RANGE = 0.03  # metres that each finger opens
 PUCK_RADIUS, PUCK_HEIGHT = 0.025, 0.03
 CUBE = 0.024  # side
 PEG_SIDE, PEG_HEIGHT = 0.024, 0.08
-FIXTURE_HEIGHT, CLEARANCE = 0.04, 0.001  # clearance: on each side of the centred peg
+FIXTURE_HEIGHT, CLEARANCE = 0.04, 0.0015  # clearance: on each side of the centred peg
 PILLAR_RADIUS, PILLAR_HEIGHT = 0.03, 0.14
 BOWL_RADIUS, BOWL_HEIGHT = 0.05, 0.025
 COLOURS = {"red": "0.85 0.15 0.15 1", "green": "0.15 0.65 0.25 1", "blue": "0.2 0.3 0.9 1"}
@@ -65,6 +65,7 @@ TEMPLATE = """
     <position joint="left" kp="500" dampratio="1" forcerange="-10 10"/>
     <position joint="right" kp="500" dampratio="1" forcerange="-10 10"/>
   </actuator>
+  {sensors}
 </mujoco>
 """
 
@@ -73,7 +74,9 @@ def scene_xml(family: str) -> str:
     """The model of a family of tasks. Raises ConfigError for an unknown family."""
     if family not in THINGS:
         raise unknown_name("tabletop scene", family, THINGS)
-    return TEMPLATE.format(timestep=TIMESTEP, finger_range=FINGER_RANGE, things="\n".join(THINGS[family]))
+    things = "\n".join(THINGS[family])
+    sensors = '<sensor><touch site="fixture"/></sensor>' if 'site name="fixture"' in things else ""
+    return TEMPLATE.format(timestep=TIMESTEP, finger_range=FINGER_RANGE, things=things, sensors=sensors)
 
 
 def _object(number: int, geom: str, rgba: str) -> str:
@@ -98,8 +101,11 @@ def _fixture() -> list[str]:
         walls.append((f"{wall} {long} {half}", f"{sign * (hole + wall)} 0 {half}"))
         walls.append((f"{hole} {wall} {half}", f"0 {sign * (hole + wall)} {half}"))
     return [
-        f'<geom type="box" size="{size}" pos="{place}" friction="0.4 0.005 0.0001" rgba="{GOAL_COLOUR}"/>'
-        for size, place in walls
+        '<site name="fixture" type="box" size="0.1 0.1 0.1" rgba="0 0 0 0"/>',
+        *(
+            f'<geom type="box" size="{size}" pos="{place}" solref="0.01 1" rgba="{GOAL_COLOUR}"/>'
+            for size, place in walls
+        ),
     ]
 
 
@@ -118,7 +124,7 @@ def _bowl() -> list[str]:
 
 _PUCK = f'type="cylinder" size="{PUCK_RADIUS} {PUCK_HEIGHT / 2}" mass="0.15" friction="0.5 0.005 0.0001"'
 _CUBE = f'type="box" size="{CUBE / 2} {CUBE / 2} {CUBE / 2}" mass="0.04"'
-_PEG = f'type="box" size="{PEG_SIDE / 2} {PEG_SIDE / 2} {PEG_HEIGHT / 2}" mass="0.05" friction="0.8 0.005 0.0001"'
+_PEG = f'type="box" size="{PEG_SIDE / 2} {PEG_SIDE / 2} {PEG_HEIGHT / 2}" mass="0.05" solref="0.01 1"'
 _PILLAR = f'type="cylinder" size="{PILLAR_RADIUS} {PILLAR_HEIGHT / 2}" mass="0.2"'
 
 THINGS: dict[str, list[str]] = {

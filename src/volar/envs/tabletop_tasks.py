@@ -164,7 +164,7 @@ def _precise_broken(before: Scene, now: Scene) -> bool:
 def _precise_expert(now: Scene, ways: Ways, target: int) -> np.ndarray:
     inserted = scene.PEG_HEIGHT / 2
     above = inserted + scene.FIXTURE_HEIGHT + 0.015
-    return _carry(now, now.objects[target], grip=0.022, lift=above, tolerance=0.0008, lower=inserted)
+    return _carry(now, now.objects[target], grip=0.022, lift=above, tolerance=0.0006, lower=inserted)
 
 
 # Pick and place: the named cube into the bowl. -----------------------------------------------------------------------
@@ -208,12 +208,11 @@ def _carry(
     away = float(np.linalg.norm(over))
     if release and away < tolerance and thing[2] < lower + 0.005:
         return np.array([0.0, 0.0, 0.0, -1.0])
-    aligned = away < tolerance or (away < 3 * tolerance and thing[2] < lower + 0.03)
-    if not aligned and away > 0.02 and thing[2] < lift:
+    if away > 0.02 and thing[2] < lift:
         return _towards(now.hand + np.array([0.0, 0.0, 0.03]), now.hand, 1.0)
-    place = np.array([now.hand[0] - over[0], now.hand[1] - over[1], now.hand[2]])
-    if aligned:
-        place[2] += max(lower - thing[2], -0.008)  # slowly, so that what misses by a little does not strike
+    # The better aligned, the faster down: a threshold would teach a clone to hover for ever in front of it.
+    down = 0.008 * float(np.clip(1.5 - away / (2 * tolerance), 0.0, 1.0))
+    place = now.hand - np.append(over, min(down, thing[2] - lower))
     return _towards(place, now.hand, 1.0, gain=0.5)
 
 
