@@ -52,7 +52,7 @@ class StateView(RestorableEnv):
         return cls.world_class.tasks()
 
     @classmethod
-    def shared_scenes(cls) -> tuple[tuple[str, ...], ...]:
+    def shared_scenes(cls) -> tuple[tuple[str, ...], ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return cls.world_class.shared_scenes()
 
     @classmethod

@@ -24,7 +24,7 @@ TEMPLATE = """
   <compiler angle="radian" autolimits="true"/>
   <option timestep="{timestep}" integrator="implicitfast" cone="elliptic" impratio="5"/>
   <visual>
-    <headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0 0 0"/>
+    <headlight ambient="0.35 0.35 0.35" diffuse="0.25 0.25 0.25" specular="0 0 0"/>
     <quality shadowsize="0" offsamples="0"/>
   </visual>
   <default>
@@ -36,8 +36,8 @@ TEMPLATE = """
     </default>
   </default>
   <worldbody>
-    <light pos="0.3 -0.4 1.2" dir="-0.25 0.3 -1" castshadow="false"/>
-    <camera name="front" pos="0 -0.62 0.52" xyaxes="1 0 0 0 0.68 0.73" fovy="42"/>
+    <light pos="0.3 -0.4 1.2" dir="-0.25 0.3 -1" diffuse="0.5 0.5 0.5" specular="0 0 0" castshadow="false"/>
+    <camera name="front" pos="0 -0.56 0.5" xyaxes="1 0 0 0 0.67 0.74" fovy="44"/>
     <camera name="top" pos="0 0 0.85" xyaxes="1 0 0 0 1 0" fovy="40"/>
     <geom name="table" type="plane" size="0.5 0.5 0.05" rgba="0.82 0.78 0.72 1"/>
     <body name="hand" gravcomp="1">
