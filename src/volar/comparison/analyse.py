@@ -16,6 +16,7 @@ from volar.comparison.regions import regions_of
 from volar.comparison.result import DECIDED, SCHEMA, ArmOutcome, Control, PairOutcome, Result, Saturation
 from volar.comparison.session import Look, read_looks
 from volar.comparison.words import recipe_sentence, warning_sentences
+from volar.envs.difficulty import harder_tasks
 from volar.evaluation.summary import Broken, arm_result, difference
 from volar.evaluation.verdict import QUESTIONS, control_check
 from volar.evaluation.wording import label, task_labels
@@ -96,9 +97,11 @@ def _control(material: Material, name: str, member: str | None) -> Control:
 
 
 def _saturation(arms: Sequence[ArmOutcome], tasks: Sequence[str]) -> Saturation:
-    easy = []
+    easy: list[str] = []
     for task in tasks:
         rates = [arm.tasks[task] for arm in arms]
         if all(rate is not None and rate.estimate > SATURATED for rate in rates):
             easy.append(task)
-    return Saturation(arms=tuple(arm.name for arm in arms if arm.saturated), tasks=tuple(easy), harder=())
+    saturated = tuple(arm.name for arm in arms if arm.saturated)
+    harder = harder_tasks(tasks if saturated else easy)
+    return Saturation(arms=saturated, tasks=tuple(easy), harder=tuple(task for task in harder if task not in tasks))
