@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import tyro
 
+from volar.cli.actors import Acting, ActorMaker
 from volar.cli.output import Output
 from volar.core.errors import ConfigError
-from volar.core.robot import Actor, RobotSpec, require_match
+from volar.core.robot import RobotSpec, require_match
 from volar.envs import TABLE, make_env
 from volar.evaluation.episodes import evaluate, paired_jobs
 from volar.evaluation.run import Arm, RunInfo
@@ -44,29 +45,6 @@ class Evaluate:
     """heading of the report"""
     workers: int = 2
     """processes that run episodes"""
-
-
-@dataclass(frozen=True)
-class ActorMaker:
-    """Makes the actor of an arm inside a worker process; torch is loaded only where a policy acts."""
-
-    policies: Mapping[str, Path]
-    robot: RobotSpec
-    environment: str
-    execute: int
-
-    def __call__(self, arm: str) -> Actor:
-        from volar.envs.controls import BlankImages, RandomActor
-
-        if arm == "random_actions":
-            return RandomActor(self.robot, execute=self.execute)
-        if arm == "expert":
-            return TABLE.load(self.environment).expert()
-
-        from volar.policies.actor import load_policy
-
-        policy = load_policy(self.policies.get(arm, next(iter(self.policies.values()))), execute=self.execute)
-        return BlankImages(policy) if arm == "blank_images" else policy
 
 
 def read_policy(path: Path) -> dict[str, Any]:
@@ -105,19 +83,20 @@ def other_instruction(tasks: tuple[str, ...], task: str, seed: int) -> str:
     return family.instructions(others[seed % len(others)])[0]
 
 
-def first_looks(command: Evaluate, robot: RobotSpec) -> dict[str, Any]:
-    """Build every task once: the environment's facts, and the hash of the first picture that a policy will see."""
-    digests, facts = {}, {}
-    for task in command.tasks:
+def first_looks(tasks: tuple[str, ...], robot: RobotSpec, seed: int) -> dict[str, Any]:
+    """Build every task once: the environment's facts, and for the scene of `seed` the hash of the first picture that a
+    policy will see and of the first state. ConfigError where the environment is not for `robot`."""
+    digests, states, facts = {}, {}, {}
+    for task in tasks:
         env = make_env(task, cameras=square_cameras(robot))
         try:
             require_match(robot, env.spec, our_name="The policy", their_name=f"the environment {task}")
-            env.reset(command.first_seed)
-            digests[task] = env.observe().digest()
+            env.reset(seed)
+            digests[task], states[task] = env.observe().digest(), env.digest()
             facts = env.describe()
         finally:
             env.close()
-    return {"environment": facts, "first_observations": digests}
+    return {"environment": facts, "first_observations": digests, "first_states": states}
 
 
 def square_cameras(robot: RobotSpec) -> dict[str, int]:
@@ -127,6 +106,14 @@ def square_cameras(robot: RobotSpec) -> dict[str, int]:
                 f"Camera {camera.name!r} is {camera.height} x {camera.width}; environments here are square."
             )
     return {camera.name: camera.height for camera in robot.cameras}
+
+
+def one_environment(tasks: tuple[str, ...]) -> str:
+    """The environment that all these tasks belong to."""
+    environments = {task.partition("/")[0] for task in tasks}
+    if len(environments) != 1:
+        raise ConfigError(f"One evaluation runs in one environment, got {sorted(environments) or 'no task'}.")
+    return environments.pop()
 
 
 def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
@@ -143,11 +130,9 @@ def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
             )
     for name, robot in zip(names[1:], robots[1:], strict=True):
         require_match(robots[0], robot, our_name=names[0], their_name=name)
-    environments = {task.partition("/")[0] for task in command.tasks}
-    if len(environments) != 1:
-        raise ConfigError(f"One evaluation runs in one environment, got {sorted(environments) or 'no task'}.")
-    looks = first_looks(command, robots[0])
-    arms = {name: Arm(role="policy", description=_describe(config)) for name, config in configs.items()}
+    environment = one_environment(command.tasks)
+    looks = first_looks(command.tasks, robots[0], command.first_seed)
+    arms = {name: Arm(role="policy", description=describe_policy(config)) for name, config in configs.items()}
     told = "The other task is the one of the same scene where there is one."
     for control in command.controls:
         arms[control] = Arm(role=control, description=told if control == "shuffled_instruction" else "")
@@ -168,11 +153,16 @@ def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
         settings=settings,
         fingerprint=fingerprint(**looks),
     )
-    folders = {name: config["folder"] for name, config in configs.items()}
-    return info, ActorMaker(folders, robots[0], environments.pop(), command.execute)
+    folders = {name: str(config["folder"]) for name, config in configs.items()}
+    acting = {
+        name: Acting(role=arm.role, policy=folders.get(name, folders[names[0]]), execute=command.execute)
+        for name, arm in arms.items()
+    }
+    return info, ActorMaker(acting, robots[0], environment)
 
 
-def _describe(config: Mapping[str, Any]) -> str:
+def describe_policy(config: Mapping[str, Any]) -> str:
+    """One sentence from what `read_policy` gave."""
     policy, facts = config["policy"], config["facts"]
     return (
         f"{config['card']['kind']}: {policy['backbone']} + {policy['decoder']}, {facts.get('step', '?')} training steps"

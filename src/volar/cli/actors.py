@@ -1,0 +1,71 @@
+"""Who acts: actors are made in the processes that run episodes, from names, paths and addresses alone."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from volar.core.errors import ConfigError
+from volar.core.robot import Actor, RobotSpec
+from volar.envs import TABLE
+from volar.evaluation.run import Role
+
+REMOTE = ("ws://", "wss://")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acting:
+    """Who acts for an arm. policy: a checkpoint's folder or the address of a policy server; "" for arms that have no
+    policy. evaluations: budget of a decoder that iterates; None leaves it alone. token_variable: environment variable
+    that holds the server's token."""
+
+    role: Role
+    policy: str = ""
+    execute: int = 1
+    evaluations: int | None = None
+    token_variable: str | None = None
+
+
+@dataclass(frozen=True)
+class ActorMaker:
+    """Makes the actor of an arm inside a worker process; torch is loaded only where a policy acts. An arm and its
+    control arms share one policy, since only one of them acts at a time."""
+
+    arms: Mapping[str, Acting]
+    robot: RobotSpec
+    environment: str
+    _policies: dict[Acting, Actor] = field(default_factory=dict, init=False, repr=False)
+
+    def __call__(self, arm: str) -> Actor:
+        from volar.envs.controls import BlankImages, RandomActor
+
+        acting = self.arms[arm]
+        if acting.role == "random_actions":
+            return RandomActor(self.robot, execute=acting.execute)
+        if acting.role == "expert":
+            return TABLE.load(self.environment).expert()
+        own = replace(acting, role="policy")
+        if own not in self._policies:
+            self._policies[own] = _load(own)
+        return BlankImages(self._policies[own]) if acting.role == "blank_images" else self._policies[own]
+
+
+def _load(acting: Acting) -> Actor:
+    if acting.policy.startswith(REMOTE):
+        from volar.serving.client import RemoteActor
+
+        return RemoteActor(acting.policy, token=read_token(acting.token_variable))
+
+    from volar.core.model import UNLIMITED, Budget
+    from volar.policies.actor import load_policy
+
+    budget = UNLIMITED if acting.evaluations is None else Budget(evaluations=acting.evaluations)
+    return load_policy(acting.policy, execute=acting.execute, budget=budget)
+
+
+def read_token(variable: str | None) -> str | None:
+    """The token in that environment variable; ConfigError when it is not set."""
+    if variable is None:
+        return None
+    if not (token := os.environ.get(variable)):
+        raise ConfigError(f"The environment variable {variable} is not set or empty.")
+    return token
