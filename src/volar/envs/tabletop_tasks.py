@@ -71,9 +71,9 @@ def _horizontal(first: np.ndarray, second: np.ndarray) -> float:
 
 def _fork_layout(random: np.random.Generator) -> Scene:
     """Starts differ little, so that nothing but the demonstrator's whim tells left from right."""
-    hand = np.array([random.uniform(-0.005, 0.005), -0.22, 0.05])
-    pillars = np.array([[0.0, -0.08], [0.0, 0.1]]) + random.uniform(-0.005, 0.005, (2, 2))
-    goal = np.array([random.uniform(-0.03, 0.03), random.uniform(0.21, 0.23), 0.0])
+    hand = np.array([random.uniform(-0.005, 0.005), -0.24, 0.05])
+    pillars = np.array([[0.0, -0.1], [0.0, 0.12]]) + random.uniform(-0.005, 0.005, (2, 2))
+    goal = np.array([random.uniform(-0.03, 0.03), random.uniform(0.22, 0.24), 0.0])
     return Scene(hand, 0.0, _standing(pillars, scene.PILLAR_HEIGHT), goal)
 
 
@@ -91,15 +91,18 @@ def _fork_broken(before: Scene, now: Scene) -> bool:
 
 
 def _fork_expert(now: Scene, ways: Ways, target: int) -> np.ndarray:
-    """Straight on towards a pillar, past it on the drawn side, and back to the middle."""
-    place = now.goal[:2]
-    for way, pillar in zip(ways, now.objects, strict=False):
-        ahead = pillar[1] - now.hand[1]
+    """Straight on towards a pillar, aside, past it, and back to the middle."""
+    place, hand = now.goal[:2], now.hand[:2]
+    for way, pillar in zip(ways, now.objects[:, :2], strict=True):
+        ahead, aside = float(pillar[1] - hand[1]), float(way * (hand[0] - pillar[0]))
         if ahead <= 0:
             continue
-        decide = np.array([pillar[0], pillar[1] - 0.09])
-        undecided = ahead > 0.092 and abs(now.hand[0] - pillar[0]) < 0.1
-        place = decide if undecided else np.array([pillar[0] + way * 0.09, pillar[1] + 0.005])
+        if ahead > 0.122:
+            place = pillar - np.array([0.0, 0.12])
+        elif aside < 0.065 and ahead > 0.07:
+            place = pillar + np.array([way * 0.075, -0.085])
+        else:
+            place = pillar + np.array([way * 0.085, 0.005])
         break
     return _towards(np.append(place, now.hand[2]), now.hand, 1.0)
 
