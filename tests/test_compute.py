@@ -1,6 +1,8 @@
 """Compute: counted FLOPs against sums by hand, meters, the ledger, and arms matched on one budget."""
 
+import itertools
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,8 +34,10 @@ from volar.policies.meter import EnergyCounter, EnergyMeter, energy_counters, ha
 from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
 from volar.train.config import TrainConfig
 from volar.train.loop import train
+from volar.train.spending import Spending
 
 CPU = torch.device("cpu")
+DOCUMENT = Path(__file__).parent.parent / "docs" / "compute.md"
 
 
 def flops(work) -> int:
@@ -261,8 +265,7 @@ def test_a_whole_policy_by_hand():
     assert counts.stored_training_flops == 3 * (encode + counts.decode_flops) - 2 * body * 8
 
 
-@pytest.mark.parametrize("family", ["smolvlm", "florence2"])
-@pytest.mark.parametrize("train", ["frozen", "lora", "full"])
+@pytest.mark.parametrize("family, train", [("smolvlm", "frozen"), ("smolvlm", "lora"), ("florence2", "full")])
 def test_language_models_count_alike_with_fused_and_with_plain_attention(tmp_path, monkeypatch, family, train):
     """Plain attention is matrix products only, which torch's own counter sees: an oracle on whole models."""
     options = {
@@ -329,7 +332,7 @@ class TestMeters:
         assert "threads" in hardware(CPU)
 
 
-def test_training_says_what_it_spent(tmp_path):
+def test_training_says_what_it_spent(tmp_path, capsys):
     data = tmp_path / "data"
     collect(
         Collect(tasks=("toy/reach-red",), out=data, episodes=3, storage="image", workers=0, max_steps=60),
@@ -347,6 +350,35 @@ def test_training_says_what_it_spent(tmp_path):
     ledger = ledger_of([], counts=counts, training=spent)
     assert ledger.training_flops == spent["training_flops"] + spent["feature_flops"]
     assert ledger.training_environment_steps == frames and ledger.environment_steps is None
+    (example,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.S)
+    assert "runs/flow" in example
+    exec(example.replace("runs/flow", str(tmp_path / "run")), {})
+    assert "Timing(first=" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_counts_both_parts(tmp_path, monkeypatch):
+    meter = EnergyMeter([EnergyCounter(name="package-0", read=itertools.count(0.0, 2.0).__next__, wraps=1e9)])
+    monkeypatch.setattr("volar.train.spending.EnergyMeter", lambda: meter)
+    policy, written = make_policy("flow"), tmp_path / "compute.json"
+    seen = spec_batch(policy, rows=3, instruction="reach", seed=0)
+    first = Spending(tmp_path, policy, resumed=False, processes=2)
+    assert first.due(0)
+    first.count(seen)
+    assert not first.due(1) and first.due(500)
+    first.write(step=10, samples=60, facts={})
+    before = json.loads(written.read_text())
+    assert before["training_flops"] == 10 * 2 * training_flops(policy, seen).flops
+    second = Spending(tmp_path, policy, resumed=True, processes=2)
+    assert not second.due(10)
+    second.write(step=15, samples=90, facts={})
+    after = json.loads(written.read_text())
+    assert after["training_flops"] == pytest.approx(1.5 * before["training_flops"])
+    assert after["training_seconds"] > before["training_seconds"] > 0
+    assert after["energy_joules"] > before["energy_joules"] == 2.0
+    written.write_text(json.dumps({**before, "energy_joules": None}))
+    third = Spending(tmp_path, policy, resumed=True, processes=2)
+    third.write(step=15, samples=90, facts={})
+    assert json.loads(written.read_text())["energy_joules"] is None, "a sum without one part would be too low"
 
 
 COUNTS = Counts(
@@ -375,14 +407,19 @@ class TestLedger:
     )
 
     def test_by_hand(self):
-        ledger = ledger_of(self.EPISODES, counts=COUNTS, timing=TIMING, planner_steps=0, hardware="two cores")
+        ledger = ledger_of(self.EPISODES, counts=COUNTS, planner_steps=0, hardware="two cores")
         assert ledger.evaluations == 8.0 and ledger.chunk_flops == 500 + 8 * 100
         assert ledger.action_flops == pytest.approx(5 * 1300 / 15), "5 decisions for 15 actions"
         assert ledger.latency_first == pytest.approx(0.8) and ledger.latency_median == pytest.approx(0.2)
         assert ledger.latency_p95 == pytest.approx(np.quantile([0.1, 0.2, 0.3], 0.95))
         assert (ledger.environment_steps, ledger.simulator_steps_by_planner) == (15, 0)
         assert ledger.privileged == ("goal position",) and ledger.hardware == "two cores"
-        assert (ledger.parameters, ledger.frozen_parameters_forward, ledger.peak_memory_bytes) == (100, 60, 9)
+        assert (ledger.parameters, ledger.frozen_parameters_forward, ledger.peak_memory_bytes) == (100, 60, None)
+
+    def test_a_timing_replaces_the_latencies_of_records(self):
+        ledger = ledger_of(self.EPISODES, timing=TIMING)
+        assert (ledger.latency_first, ledger.latency_median, ledger.latency_p95) == (0.5, 0.10, 0.2)
+        assert ledger.peak_memory_bytes == 9 and ledger.decision_energy_joules is None
 
     def test_what_nobody_counted_is_unknown(self):
         ledger = ledger_of(self.EPISODES)

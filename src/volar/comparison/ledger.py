@@ -26,9 +26,10 @@ class Ledger:
     of every frame once. training_environment_steps: frames of the demonstrations.
     chunk_flops: one decision in the mean, with a known instruction; action_flops: the same per action carried out.
     instruction_flops: once per new instruction. evaluations: of the decoder's network, mean per decision.
-    latency_first: median over episodes of the first decision, which reads the instruction; latency_median and
-    latency_p95: of all others. peak_memory_bytes: while acting. energy_joules: of training, decision_energy_joules: of
-    one decision; both of the whole machine, as far as energy_sources see it.
+    latency_first: a decision that reads a new instruction; latency_median, latency_p95: all others; timed by themselves
+    where that was possible, else as the records have them. peak_memory_bytes: while acting.
+    energy_joules: of training, decision_energy_joules: of one decision; both of the whole machine, as far as
+    energy_sources see it.
     environment_steps: of the evaluation. simulator_steps_by_planner: steps that a planner tried out in a simulator.
     """
 
@@ -63,12 +64,12 @@ def ledger_of(
     training: Mapping[str, Any] | None = None, planner_steps: int | None = None, hardware: str = "",
 ) -> Ledger:  # fmt: skip
     """episodes: of one policy, broken ones included, since they were paid for too. counts, timing: where the policy
-    itself is at hand. training: content of the run's compute.json. planner_steps: 0 for policies that plan nothing.
-    hardware: of the evaluation, where the latencies come from. ConfigError for a compute.json that is none.
+    itself is at hand; timing then replaces the records' latencies, which may be those of a batch of episodes.
+    training: content of the run's compute.json. planner_steps: 0 for policies that plan nothing. hardware: where the
+    latencies come from. ConfigError for a compute.json that is none.
     """
     spent = _Training(training or {})
-    latencies = [episode.latencies for episode in episodes if episode.latencies]
-    later = [latency for each in latencies for latency in each[1:]] or [each[0] for each in latencies]
+    waited = _waited(episodes) if timing is None else _Waited(timing.first, timing.median, timing.p95)
     decisions = [count for episode in episodes for count in episode.evaluations]
     evaluations = float(np.mean(decisions)) if decisions else None
     steps = sum(episode.steps for episode in episodes)
@@ -86,9 +87,9 @@ def ledger_of(
         action_flops=chunk * len(decisions) / steps if chunk is not None and decisions and steps else None,
         instruction_flops=float(counts.instruction_flops) if counts else None,
         evaluations=evaluations,
-        latency_median=float(np.median(later)) if later else None,
-        latency_p95=float(np.quantile(later, 0.95)) if later else None,
-        latency_first=float(np.median([each[0] for each in latencies])) if latencies else None,
+        latency_median=waited.median,
+        latency_p95=waited.p95,
+        latency_first=waited.first,
         peak_memory_bytes=timing.peak_memory_bytes if timing else None,
         energy_joules=spent.number("energy_joules"),
         decision_energy_joules=timing.energy_joules if timing else None,
@@ -99,6 +100,25 @@ def ledger_of(
         hardware=hardware,
         uncounted=counts.uncounted if counts else (),
     )
+
+
+@dataclass(frozen=True)
+class _Waited:
+    """Seconds per decision: the first of an episode, and the others."""
+
+    first: float | None
+    median: float | None
+    p95: float | None
+
+
+def _waited(episodes: Sequence[Episode]) -> _Waited:
+    """From the records; where every episode had one decision only, that is all there is."""
+    latencies = [episode.latencies for episode in episodes if episode.latencies]
+    if not latencies:
+        return _Waited(None, None, None)
+    first = [each[0] for each in latencies]
+    later = [latency for each in latencies for latency in each[1:]] or first
+    return _Waited(float(np.median(first)), float(np.median(later)), float(np.quantile(later, 0.95)))
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def _scale_evaluations(arm: Contender, line: _Line, target: float, axis: str, to
         if not _close(line.at(most), target, tolerance):
             raise ConfigError(
                 f"{arm.name!r} makes at most {most} network evaluations: {line.at(most):.4g} {UNITS[axis]} against "
-                f"{target:.4g} of the reference. Make {arm.name!r} the reference, match on train-flops, or --match none."
+                f"{target:.4g} of the reference. Make {arm.name!r} the reference, match train-flops, or --match none."
             )
     note = f"{_note(line.at(evaluations), target, axis)}: {evaluations} evaluations instead of {line.own:g}"
     if not _close(line.at(evaluations), target, tolerance):
