@@ -1,19 +1,19 @@
 """A random backbone that reads in a minute and trains in seconds; for tests and teaching, not for robots."""
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.model import Backbone, Batch, Card, Context, LayerShape
 from volar.core.robot import Camera
 from volar.nn.transformer import Trunk
+from volar.nn.words import hashed_words
 
 
 class Tiny(Backbone):
@@ -64,11 +64,11 @@ class Tiny(Backbone):
 
     def encode(self, batch: Batch) -> Context:
         seen = [self._patches(batch, index) for index in range(len(self.cameras))]
-        ids, real = self._words(batch.instructions)
-        words = self.word(ids) * real[..., None]
-        goal = words.sum(dim=1, keepdim=True) / real.sum(dim=1)[:, None, None].clamp_min(1)
+        said = hashed_words(batch.instructions, vocabulary=self.config.vocabulary, device=self.place.device)
+        words = self.word(said.ids) * said.real[..., None]
+        goal = words.sum(dim=1, keepdim=True) / said.real.sum(dim=1)[:, None, None].clamp_min(1)
         tokens = torch.cat([*seen, self.body(batch.proprioception)[:, None], words], dim=1)
-        mask = F.pad(real, (tokens.shape[1] - real.shape[1], 0), value=True)
+        mask = F.pad(said.real, (tokens.shape[1] - said.real.shape[1], 0), value=True)
         return self.trunk.context(tokens, mask, hint=goal)
 
     def card(self) -> Card:
@@ -83,11 +83,3 @@ class Tiny(Backbone):
         pixels = F.adaptive_avg_pool2d(pixels, self.config.side)
         side = self.config.patch
         return self.patch(rearrange(pixels, "b c (y h) (x w) -> b (y x) (h w c)", h=side, w=side)) + self.place[index]
-
-    def _words(self, instructions: tuple[str, ...]) -> tuple[Int[Tensor, "b n"], Bool[Tensor, "b n"]]:
-        """CRC-32 of each lower-case word, the same in every process; padded on the right."""
-        rows = [[zlib.crc32(word.encode()) for word in sentence.lower().split()] for sentence in instructions]
-        longest = max(1, *(len(row) for row in rows))
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=self.place.device)
-        lengths = torch.tensor([len(row) for row in rows], device=self.place.device)
-        return ids % self.config.vocabulary, torch.arange(longest, device=ids.device) < lengths[:, None]
