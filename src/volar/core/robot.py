@@ -152,12 +152,14 @@ class Chunk:
     """Actions to come, in the robot's units: float32 [h a]; `execute` of them are carried out before the next look.
 
     evaluations: how often the decoder's network was evaluated for it. latency: seconds of wall time it took.
+    strangeness: what the decoder says of how unlike its training it is, larger is stranger; None where it cannot tell.
     """
 
     actions: Float32[np.ndarray, "h a"]
     execute: int
     evaluations: int = 1
     latency: float = 0.0
+    strangeness: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +219,8 @@ class Job:
 class Episode:
     """What is known about one finished episode. Everything but `trajectory` goes into the record file.
 
-    latencies: seconds per decision. evaluations: decoder evaluations per decision.
+    latencies: seconds per decision. evaluations: decoder evaluations per decision. strangeness: of every chunk, where
+    the decoder can tell.
     first_observation: `Env.digest` of the initial state, equal for all arms that met the same one.
     privileged: what was used that a real robot would not have, in words; empty for an honest policy.
     tracks: what the environment measured in it. failure: what that says about a failed one.
@@ -231,6 +234,7 @@ class Episode:
     executed_per_chunk: int
     latencies: tuple[float, ...] = ()
     evaluations: tuple[int, ...] = ()
+    strangeness: tuple[float, ...] = ()
     privileged: tuple[str, ...] = ()
     total_reward: float = 0.0
     error: str | None = None

@@ -165,6 +165,7 @@ def _episode(env: Env, actor: Actor, job: Job, *, begin: bool) -> Course:
         executed_per_chunk=chunks[0].execute if chunks else 0,
         latencies=tuple(chunk.latency for chunk in chunks),
         evaluations=tuple(chunk.evaluations for chunk in chunks),
+        strangeness=tuple(chunk.strangeness for chunk in chunks if chunk.strangeness is not None),
         privileged=tuple(dict.fromkeys((*env.privileged, *actor.privileged))),
         total_reward=float(np.sum(recording.rewards)),
         error=error,

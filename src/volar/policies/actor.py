@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from volar.core.errors import ConfigError, EpisodeError
-from volar.core.model import UNLIMITED, Batch, Budget
+from volar.core.model import UNLIMITED, Batch, Budget, WarmStart, WarmStartDecoder
 from volar.core.robot import BatchActor, Camera, Chunk, Observation
 from volar.policies.vla import Policy, latest_checkpoint
 
@@ -16,7 +16,8 @@ from volar.policies.vla import Policy, latest_checkpoint
 class PolicyActor(BatchActor):
     """`execute` actions of every chunk are carried out before the next look, and a decoder that iterates spends at most
     `budget` on a chunk. Both are choices of whoever runs the policy, recorded with the result, and never a hidden part
-    of the checkpoint."""
+    of the checkpoint. Where the decoder's configuration asks for it, each chunk sets out from what the one before it
+    left over."""
 
     def __init__(self, policy: Policy, *, execute: int, budget: Budget = UNLIMITED) -> None:
         if not 1 <= execute <= policy.config.horizon:
@@ -24,21 +25,38 @@ class PolicyActor(BatchActor):
         self.policy, self.execute, self.budget = policy.eval(), execute, budget
         self.device = next(policy.parameters()).device
         self.generator = torch.Generator(self.device)
+        self.warm = isinstance(policy.decoder, WarmStartDecoder) and policy.decoder.warm
+        self.left: dict[int, torch.Tensor] = {}  # episode -> the normalised actions [<h a] of its last chunk still due
 
     def reset(self, seed: int) -> None:
         self.generator.manual_seed(seed)
+        self.left.clear()
 
     def act_many(self, rows: Sequence[int], observations: Sequence[Observation]) -> list[Chunk]:
         """Every chunk's latency is that of the whole batch: this is how long its episode had to wait."""
         started = time.perf_counter()
         with torch.inference_mode():
-            sample = self.policy.predict(self._batch(observations), generator=self.generator, budget=self.budget)
+            batch, start = self._batch(observations), self._start(rows) if self.warm else None
+            sample = self.policy.predict(batch, generator=self.generator, budget=self.budget, start=start)
+        if self.warm:
+            self.left.update(zip(rows, sample.actions[:, self.execute :], strict=True))
         actions = self.policy.normalize_action.denormalize(sample.actions.cpu().numpy()).astype(np.float32)
         latency = time.perf_counter() - started
+        strangeness = [None] * len(rows) if sample.strangeness is None else sample.strangeness.tolist()
         return [
-            Chunk(actions=chunk, execute=self.execute, evaluations=evaluations, latency=latency)
-            for chunk, evaluations in zip(actions, sample.evaluations.tolist(), strict=True)
+            Chunk(actions=chunk, execute=self.execute, evaluations=evaluations, latency=latency, strangeness=strange)
+            for chunk, evaluations, strange in zip(actions, sample.evaluations.tolist(), strangeness, strict=True)
         ]
+
+    def _start(self, rows: Sequence[int]) -> WarmStart:
+        horizon, dim = self.policy.config.horizon, self.policy.robot.action.dim
+        actions = torch.zeros(len(rows), horizon, dim, device=self.device)
+        known = torch.zeros(len(rows), horizon, dtype=torch.bool, device=self.device)
+        for index, left in enumerate(self.left.get(row) for row in rows):
+            if left is not None:
+                actions[index, : len(left)] = left
+                known[index, : len(left)] = True
+        return WarmStart(actions=actions, known=known)
 
     def _batch(self, observations: Sequence[Observation]) -> Batch:
         proprioception = np.stack([observation.proprioception for observation in observations])

@@ -25,6 +25,8 @@ from volar.core.model import (
     Sample,
     TokenDecoder,
     Tokenizer,
+    WarmStart,
+    WarmStartDecoder,
 )
 from volar.core.registry import build_config
 from volar.core.robot import RobotSpec
@@ -80,9 +82,17 @@ class Policy(nn.Module):
 
     forward = loss  # what accelerate and DDP call
 
-    def predict(self, batch: Batch, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED) -> Sample:
-        """Normalised chunks. ConfigError for a limited budget where the decoder does not iterate."""
+    def predict(
+        self, batch: Batch, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED,
+        start: WarmStart | None = None,
+    ) -> Sample:  # fmt: skip
+        """Normalised chunks. ConfigError for a limited budget where the decoder does not iterate, and for a start
+        where it cannot set out from one."""
         context = self.backbone.encode(batch)
+        if isinstance(self.decoder, WarmStartDecoder):
+            return self.decoder.sample(context, generator=generator, budget=budget, start=start)
+        if start is not None:
+            raise ConfigError(f"The decoder {self.config.decoder!r} cannot set out from a previous chunk.")
         if isinstance(self.decoder, AnytimeDecoder):
             return self.decoder.sample(context, generator=generator, budget=budget)
         if budget.limited:
