@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from volar.core.errors import ConfigError
 from volar.core.model import UNLIMITED, Budget, Context, Field, Sample, masked_mean
 from volar.nn.denoise import TimedDecoder
-from volar.nn.flow import Solver, draw_point, integrate
+from volar.nn.flow import Solver, draw_point, integrate, require_steps
 
 
 class Flow(TimedDecoder):
@@ -28,8 +27,7 @@ class Flow(TimedDecoder):
         beta_beta: float = 1.0
 
         def __post_init__(self) -> None:
-            if self.steps < 1:
-                raise ConfigError(f"Flow: steps must be at least 1, got {self.steps}.")
+            require_steps(self.steps, self.solver)
 
     def __init__(self, config: Config, *, width: int, horizon: int, action_dim: int) -> None:
         super().__init__(width=width, horizon=horizon, action_dim=action_dim)

@@ -21,7 +21,7 @@ from volar.core.model import (
     masked_mean,
 )
 from volar.nn.expert import Expert
-from volar.nn.flow import Solver, draw_point, integrate
+from volar.nn.flow import Solver, draw_point, integrate, require_steps
 from volar.nn.transformer import full_mask, sinusoid
 
 
@@ -42,8 +42,7 @@ class FlowExpert(FieldDecoder, LayeredDecoder):
         beta_beta: float = 1.0
 
         def __post_init__(self) -> None:
-            if self.steps < 1:
-                raise ConfigError(f"FlowExpert: steps must be at least 1, got {self.steps}.")
+            require_steps(self.steps, self.solver)
             if self.width is not None and (self.width < 2 or self.width % 2):
                 raise ConfigError(f"FlowExpert: width must be an even number above 0, got {self.width}.")
             if self.expansion <= 0:

@@ -11,11 +11,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from volar.core.errors import ConfigError, unknown_name
 from volar.core.model import UNLIMITED, Budget, Field, Sample
 from volar.nn.budget import Metered
 
 Solver = Literal["euler", "midpoint", "heun"]
 STEP_COST: dict[Solver, int] = {"euler": 1, "midpoint": 2, "heun": 2}  # network evaluations of one step
+
+
+def require_steps(steps: int, solver: str) -> None:
+    """ConfigError unless `integrate` can take so many steps of that solver."""
+    if steps < 1:
+        raise ConfigError(f"Flow: steps must be at least 1, got {steps}.")
+    if solver not in STEP_COST:
+        raise unknown_name("solver", solver, STEP_COST)
 
 
 def sample_time(size: int, *, alpha: float, beta: float, generator: torch.Generator | None, device: torch.device | str
