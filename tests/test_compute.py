@@ -28,7 +28,14 @@ from volar.nn.flops import counting
 from volar.nn.llama import Llama, LlamaShape
 from volar.nn.transformer import Trunk, full_mask
 from volar.nn.vit import VisionTransformer
-from volar.policies.compute import count_policy, feature_flops, spec_batch, time_policy, training_flops
+from volar.policies.compute import (
+    count_policy,
+    feature_flops,
+    spec_batch,
+    time_policy,
+    time_training_step,
+    training_flops,
+)
 from volar.policies.config import PolicyConfig
 from volar.policies.meter import EnergyCounter, EnergyMeter, energy_counters, hardware, peak_memory, reset_peak_memory
 from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
@@ -290,6 +297,8 @@ def test_a_training_step_scales_with_its_batch():
     )
     assert four == 4 * one > 0
     assert feature_flops(policy) == 0, "tiny stores no features"
+    assert time_training_step(policy, rows=2, stored=True, repeats=2) > 0
+    assert all(each.grad is None for each in policy.parameters())
 
 
 def test_timing_of_a_policy():

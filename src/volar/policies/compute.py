@@ -4,6 +4,7 @@ FLOPs do not depend on the machine (nn/flops.py); times, memory and energy do. W
 """
 
 import copy
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,9 +46,7 @@ def count_policy(
     uncounted |= set(whole.uncounted)
     if isinstance(policy.backbone, FrozenVision):
         feature = feature_flops(policy)
-        with torch.no_grad():
-            features = {name: policy.backbone.features(images) for name, images in seen.images.items()}
-        stored = training_flops(policy, replace(seen, images={}, features=features), seed=seed).flops // rows
+        stored = training_flops(policy, _stored(policy.backbone, seen), seed=seed).flops // rows
     return Counts(
         parameters=sum(each.numel() for each in parameters),
         trainable_parameters=trainable,
@@ -73,10 +72,8 @@ def training_flops(policy: Policy, batch: Batch, *, seed: int = 0) -> Tally:
         generator = _generator(policy, seed)
         with torch.no_grad():
             twin.loss(batch, generator=generator)
-        trainable = [each for each in twin.parameters() if each.requires_grad]
-        with torch.enable_grad(), counting() as spent:
-            loss = twin.loss(batch, generator=generator).mean()
-            torch.autograd.grad(loss, trainable, allow_unused=True)  # unlike backward(), touches nobody's .grad
+        with counting() as spent:
+            _learn(twin, batch, generator)
     return spent
 
 
@@ -117,6 +114,38 @@ def time_policy(
         peak_memory_bytes=peak_memory(device),
         energy_joules=None if spent is None else spent / repeats,
     )
+
+
+def time_training_step(policy: Policy, *, rows: int, stored: bool, seed: int = 0, repeats: int = 5) -> float:
+    """Median seconds of forward and backward on `rows` made-up samples; the optimiser's share is left out.
+
+    stored: from stored features, where the backbone has such.
+    """
+    seen = spec_batch(policy, rows=rows, instruction=INSTRUCTION, seed=seed)
+    if stored and isinstance(policy.backbone, FrozenVision):
+        seen = _stored(policy.backbone, seen)
+    seconds = []
+    with _undisturbed(policy, training=True) as twin:
+        generator = _generator(policy, seed)
+        for _ in range(1 + repeats):
+            started = time.perf_counter()
+            _learn(twin, seen, generator)
+            if generator.device.type == "cuda":
+                torch.cuda.synchronize(generator.device)
+            seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[1:]))
+
+
+def _learn(policy: Policy, batch: Batch, generator: torch.Generator) -> None:
+    loss = policy.loss(batch, generator=generator).mean()
+    trainable = [each for each in policy.parameters() if each.requires_grad]
+    torch.autograd.grad(loss, trainable, allow_unused=True)  # unlike backward(), touches nobody's .grad
+
+
+@torch.no_grad()
+def _stored(backbone: FrozenVision, batch: Batch) -> Batch:
+    """The batch as it comes from the feature cache."""
+    return replace(batch, images={}, features={name: backbone.features(each) for name, each in batch.images.items()})
 
 
 def spec_batch(policy: Policy, *, rows: int, instruction: str, seed: int) -> Batch:
