@@ -145,7 +145,7 @@ def _trainings(command: PlanStudy, plan: Plan) -> Trainings:
 
     enough = _first(lambda trainings: chance(trainings, math.inf) >= command.power) if deviation else 2
     return Trainings(
-        power=chance(command.seeds, command.seeds * plan.designs[1].most),
+        power=chance(command.seeds, float(command.seeds * plan.designs[1].most)),
         power_at_most=chance(command.seeds, math.inf) if deviation else 1.0,
         enough=enough,
     )

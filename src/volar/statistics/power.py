@@ -22,6 +22,7 @@ SPREAD = 8.5  # standard deviations of a binomial beyond which nothing is summed
 EXACT_UP_TO = 2_500  # episodes per arm on different scenes
 NUISANCE_RATES = 60  # common rates among which the worst is sought
 TEETH = 12  # further numbers of episodes that must have the power too
+BATCH = 100  # simulated studies at once
 STEPS = 400  # peeks of a simulated anytime-valid test
 
 
@@ -125,7 +126,7 @@ def equivalence_scenes(scene: Discordance, *, margin: float, power: float, alpha
     """Scenes after which two one-sided tests at alpha show a difference inside +-margin, when the true difference is
     that of `scene`. Normal approximation. ValueError when the true difference is not inside the margin."""
     room = margin - scene.difference
-    if room <= 0:
+    if room < 1e-9:
         raise ValueError(f"A true difference of {scene.difference:g} is not inside the margin of {margin:g}.")
 
     def shortfall(n: float) -> float:
@@ -133,7 +134,9 @@ def equivalence_scenes(scene: Discordance, *, margin: float, power: float, alpha
         limit = norm.isf(alpha)
         return float(norm.cdf(room / error - limit) - norm.sf((margin + scene.difference) / error - limit)) - power
 
-    return math.ceil(brentq(shortfall, 1e-6, LARGEST * 100))
+    if shortfall(LARGEST) < 0:
+        raise ValueError(f"A margin of {margin:g} around {scene.difference:g} needs more than {LARGEST:,} scenes.")
+    return math.ceil(brentq(shortfall, 1e-6, LARGEST))
 
 
 def group_scenes(fixed: int, design: GroupDesign, *, power: float, alpha: float = 0.05) -> Stopping:
@@ -205,12 +208,13 @@ def _stopping_times(
 ) -> Float[np.ndarray, " studies"]:
     """Scenes used until zero was excluded, looking after every `every` scenes; infinite when it never was."""
     chances = [scene.worse_only, 1 - scene.total, scene.better_only]
-    ends = np.full(studies, np.inf)
-    for study in range(studies):
-        counts = generator.multinomial(every, chances, size=STEPS).cumsum(0)
-        levels, half = np.array([0.0, 0.5, 1.0]), np.full(STEPS, 0.5)
+    levels, ends = np.array([0.0, 0.5, 1.0]), np.full(studies, np.inf)
+    for start in range(0, studies, BATCH):
+        batch = min(BATCH, studies - start)
+        counts = generator.multinomial(every, chances, size=(batch, STEPS)).cumsum(1).reshape(-1, 3)
+        half = np.full(len(counts), 0.5)
         evidence = np.maximum(log_capital(levels, counts, half), log_capital(1 - levels, counts, half))
-        won = np.flatnonzero(evidence >= -math.log(alpha))
-        if len(won):
-            ends[study] = every * (won[0] + 1)
+        won = (evidence >= -math.log(alpha)).reshape(batch, STEPS)
+        stopped = every * (won.argmax(1) + 1.0)
+        ends[start : start + batch] = np.where(won.any(1), stopped, np.inf)
     return ends

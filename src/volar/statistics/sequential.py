@@ -4,6 +4,7 @@ Betting: Waudby-Smith & Ramdas (2024, arXiv 2010.09686), with a mixture over fix
 it stops earlier on paired successes (docs/statistics.md). Group design: Lan & DeMets (1983).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,12 +13,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy.polynomial.legendre import leggauss
 from scipy.optimize import brentq
-from scipy.special import logsumexp
+from scipy.special import logsumexp, ndtr
 from scipy.stats import norm
 
 BETS = np.geomspace(0.03, 0.95, 12)  # shares of the capital; small ones find small differences
 HALVINGS = 30  # of [-1, 1]: limits good to 2e-9
 NODES, WIDEST = 240, 9.0  # of the numerical integration; standard deviations beyond which nothing happens
+SQRT_TAU = math.sqrt(math.tau)
 Spending = Literal["obrien_fleming", "pocock"]
 
 
@@ -94,14 +96,14 @@ def group_sequential(
         raise ValueError(f"alpha must lie between 0 and 1, got {alpha:g}.")
     spent = tuple(_spent(fraction, alpha, spending) for fraction in fractions)
     boundaries: list[float] = []
-    for k in range(len(fractions)):
-        increment = max(spent[k] - (spent[k - 1] if k else 0.0), 1e-300)
+    state = _START
+    for fraction, increment in zip(fractions, np.diff([0.0, *spent]), strict=True):
 
-        def excess(boundary: float, increment: float = increment) -> float:
-            upper, lower = _exits((*boundaries, boundary), fractions, 0.0)
-            return float(np.log(max(upper[-1] + lower[-1], 1e-320)) - np.log(increment))
+        def excess(boundary: float, state: _State = state, look: float = fraction, goal: float = increment) -> float:
+            return float(np.log(max(sum(_cross(state, boundary, look)), 1e-320)) - np.log(max(goal, 1e-300)))
 
         boundaries.append(float(brentq(excess, 0.0, 38.0, xtol=1e-10)))
+        state = _continue(state, boundaries[-1], fraction)
     nominal = tuple(float(2 * norm.sf(boundary)) for boundary in boundaries)
     return GroupDesign(fractions=fractions, boundaries=tuple(boundaries), spent=spent, nominal=nominal)
 
@@ -116,8 +118,11 @@ class Exits:
 
 def exit_chances(design: GroupDesign, *, drift: float) -> Exits:
     """drift: expected z when all scenes are in (0 under the null; 2.8 gives about 80 % power to a fixed design)."""
-    upper, lower = _exits(design.boundaries, design.fractions, drift)
-    return Exits(upper=tuple(upper), lower=tuple(lower))
+    exits, state = [], _START
+    for boundary, fraction in zip(design.boundaries, design.fractions, strict=True):
+        exits.append(_cross(state, boundary, fraction, drift))
+        state = _continue(state, boundary, fraction, drift)
+    return Exits(upper=tuple(above for above, _ in exits), lower=tuple(below for _, below in exits))
 
 
 def log_capital(
@@ -158,20 +163,31 @@ def _spent(fraction: float, alpha: float, spending: Spending) -> float:
     raise ValueError(f"spending is 'obrien_fleming' or 'pocock', got {spending!r}.")
 
 
-def _exits(boundaries: Sequence[float], fractions: Sequence[float], drift: float) -> tuple[list[float], list[float]]:
-    """Chance of first crossing at each look, by recursive integration over the sums that have not crossed
-    (Armitage, McPherson & Rowe 1969)."""
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    """Where the sum of a study that has not stopped may be, and with what weight. sum = z * sqrt(fraction)."""
+
+    fraction: float
+    points: Float[np.ndarray, " k"]
+    mass: Float[np.ndarray, " k"]
+
+
+_START = _State(fraction=0.0, points=np.zeros(1), mass=np.ones(1))
+
+
+def _cross(state: _State, boundary: float, fraction: float, drift: float = 0.0) -> tuple[float, float]:
+    """Chance to stop at this look, above and below, by recursive integration (Armitage, McPherson & Rowe 1969)."""
+    step, limit = fraction - state.fraction, boundary * math.sqrt(fraction)
+    centre, error = state.points + drift * step, math.sqrt(step)
+    return float(state.mass @ ndtr((centre - limit) / error)), float(state.mass @ ndtr((-limit - centre) / error))
+
+
+def _continue(state: _State, boundary: float, fraction: float, drift: float = 0.0) -> _State:
+    step, edge = fraction - state.fraction, math.sqrt(fraction)
+    centre, error = state.points + drift * step, math.sqrt(step)
+    start = max(-boundary * edge, drift * fraction - WIDEST * edge)
+    stop = min(boundary * edge, drift * fraction + WIDEST * edge)
     nodes, widths = leggauss(NODES)
-    points, mass, before = np.zeros(1), np.ones(1), 0.0
-    upper, lower = [], []
-    for boundary, fraction in zip(boundaries, fractions, strict=False):
-        step, limit = fraction - before, boundary * np.sqrt(fraction)
-        centre = points + drift * step
-        upper.append(float(mass @ norm.sf(limit, centre, np.sqrt(step))))
-        lower.append(float(mass @ norm.cdf(-limit, centre, np.sqrt(step))))
-        edge = WIDEST * np.sqrt(fraction)
-        start, stop = max(-limit, drift * fraction - edge), min(limit, drift * fraction + edge)
-        reached = (start + stop) / 2 + (stop - start) / 2 * nodes
-        density = norm.pdf(reached[:, None], centre[None], np.sqrt(step)) @ mass
-        points, mass, before = reached, density * widths * (stop - start) / 2, fraction
-    return upper, lower
+    reached = (start + stop) / 2 + (stop - start) / 2 * nodes
+    density = np.exp(-(((reached[:, None] - centre[None]) / error) ** 2) / 2) @ state.mass / (error * SQRT_TAU)
+    return _State(fraction=fraction, points=reached, mass=density * widths * (stop - start) / 2)
