@@ -134,7 +134,7 @@ def equivalence_scenes(scene: Discordance, *, margin: float, power: float, alpha
         limit = norm.isf(alpha)
         return float(norm.cdf(room / error - limit) - norm.sf((margin + scene.difference) / error - limit)) - power
 
-    if shortfall(LARGEST) < 0:
+    if shortfall(float(LARGEST)) < 0:
         raise ValueError(f"A margin of {margin:g} around {scene.difference:g} needs more than {LARGEST:,} scenes.")
     return math.ceil(brentq(shortfall, 1e-6, LARGEST))
 
