@@ -151,7 +151,7 @@ def _percent_scale(ticks: Sequence[float]) -> Scale:
 
 def watch(pair: PairOutcome, monitor: Monitor, *, looks: Sequence[int], planned: int, margin: float) -> Watch:
     """planned: scenes per task that were registered; the axis goes that far, to show what stopping spared."""
-    last = max(planned, monitor.scenes[-1])
+    last = float(max(planned, monitor.scenes[-1]))
     sideways = [tick for tick in nice_ticks(0.0, last) if tick <= last]
     settled = len(monitor.scenes) // 5  # the first scenes tell nothing and would press all that follows flat
     shown = [*monitor.low[settled:], *monitor.high[settled:], *monitor.estimate[settled:], margin, -margin]
