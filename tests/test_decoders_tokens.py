@@ -41,11 +41,14 @@ def trained(name: str, tokenizer: str, steps: int = 60, **options) -> tuple[Cont
 
 
 @torch.enable_grad()
-def learn(around: Surroundings, decoder: Decoder, steps: int) -> tuple[Surroundings, Decoder]:
+def learn(
+    around: Surroundings, decoder: Decoder, steps: int, batch: tuple[Tensor, Tensor, Tensor] = (INPUTS, ACTIONS, VALID)
+) -> tuple[Surroundings, Decoder]:
+    inputs, actions, valid = batch
     optimizer = torch.optim.Adam([*around.parameters(), *decoder.parameters()], lr=3e-3)
     for step in range(steps):
         optimizer.zero_grad()
-        decoder.loss(around.context(INPUTS), ACTIONS, VALID, generator=seeded(step)).mean().backward()
+        decoder.loss(around.context(inputs), actions, valid, generator=seeded(step)).mean().backward()
         optimizer.step()
     return around.eval(), decoder.eval()
 
@@ -496,7 +499,7 @@ class TestDiscreteDiffusion:
     @pytest.mark.parametrize(
         "tokenizer, option, match",
         [
-            ("bins", {"remask": 0.5}, "corruption"),
+            ("bins", {"remask": 1.5}, "shares"),
             ("bins", {"rounds": 0}, "rounds"),
             ("bins", {"corruption": 1.0}, "shares"),
             ("bins", {"block": -1}, "block"),
@@ -506,6 +509,46 @@ class TestDiscreteDiffusion:
     def test_refuses(self, tokenizer, option, match):
         with pytest.raises(ConfigError, match=match):
             make("discrete_diffusion", tokenizer=tokenizer, **option)
+
+
+SIDE = torch.where(torch.arange(16) % 2 == 0, 1.0, -1.0)[:, None, None]
+ASIDE = SIDE * (0.2 + 0.6 * torch.rand(1, HORIZON, DIM, generator=seeded(7)))
+
+
+@pytest.fixture(scope="module")
+def undecided() -> tuple[Surroundings, DiscreteDiffusion]:
+    """Trained where nothing tells whether to go left or right: through every dimension and step of a chunk."""
+    around, decoder = make("discrete_diffusion", corruption=0.05, temperature=1.0, order_temperature=1.0)
+    decoder.tokenizer.fit(ASIDE)
+    return learn(around, decoder, 200, (torch.zeros(16, TOKENS, 5), ASIDE, torch.ones(16, HORIZON, dtype=torch.bool)))
+
+
+class TestTrainedOnTwoModes:
+    @torch.no_grad()
+    def test_rounds_keep_them_apart(self, undecided):
+        around, decoder = undecided
+        context = around.context(torch.zeros(128, TOKENS, 5))
+        rights = {
+            rounds: (decoder.sample(context, generator=seeded(9), budget=Budget(evaluations=rounds)).actions > 0)
+            .flatten(1).sum(-1)
+            for rounds in (1, 12)
+        }  # fmt: skip
+        mixed = {rounds: ((right > 0) & (right < HORIZON * DIM)).float().mean() for rounds, right in rights.items()}
+        assert mixed[1] > 0.9 and mixed[12] < 0.02
+        assert 0.3 < (rights[12] == HORIZON * DIM).float().mean() < 0.7
+
+    @pytest.mark.parametrize("remask, wrong", [(0.0, 2), (0.5, 0)])
+    @torch.no_grad()
+    def test_remasking_repairs(self, undecided, remask, wrong):
+        around, decoder = undecided
+        right, left = torch.tensor(decoder.tokenizer.encode(ASIDE[:2]))
+        tokens = torch.full((1, HORIZON * DIM), decoder.mask)
+        tokens[:, :8] = right[:8]
+        tokens[:, 3:5] = left[3:5]
+        predictor, rounds = decoder.predictor(around.context(torch.zeros(1, TOKENS, 5))), iter(range(11, -1, -1))
+        how = Unmasking(mask=decoder.mask, remask=remask)
+        filled = unmask(lambda ids: predictor(ids).logits, tokens, how, more=lambda: next(rounds))
+        assert (filled.tokens != right).sum() == wrong
 
 
 SPEAKERS = [name for name in TABLE if issubclass(TABLE.load(name), LogitDecoder)]

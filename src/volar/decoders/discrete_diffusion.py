@@ -33,11 +33,12 @@ class DiscreteDiffusion(SpeechDecoder, AnytimeDecoder):
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """rounds: network evaluations of a chunk. schedule: how many tokens are masked when, in training and sampling.
-        temperature: 0 takes the likeliest tokens. order_temperature: noise on the order of keeping, annealed to 0.
+        temperature: 0 takes the likeliest tokens. order_temperature: noise on the order of keeping, annealed to 0. With
+        a temperature alone, the surest of the samples is kept first, so that nearly always the likelier mode wins.
 
-        corruption: share of the visible tokens replaced by random ones in training, all of which are then learned too.
         remask: a kept token falls back to masked while its probability is below remask times the share of the way
-        gone; needs corruption, without which a network never learns to doubt what it sees.
+        gone. corruption: share of the visible tokens replaced by random ones in training, where then all visible ones
+        are learned, too; else nothing teaches the network to doubt what it sees (MGP, arXiv 2512.09101, has 0.05).
         commit: whether tokens are kept singly, by whole steps, by whole dimensions, or step by step with the last step
         in part; all but "token" need a tokenizer that gives every dimension of a step its token, such as bins.
         block: tokens per block, filled from left to right, each read once when done; 0 is a single block. `rounds` are
@@ -61,8 +62,6 @@ class DiscreteDiffusion(SpeechDecoder, AnytimeDecoder):
                 raise ConfigError(
                     f"DiscreteDiffusion: corruption and remask are shares, 0..1; got {self.corruption}, {self.remask}."
                 )
-            if self.remask and not self.corruption:
-                raise ConfigError("DiscreteDiffusion: remask needs training with corruption > 0, for example 0.05.")
             for name in ("temperature", "order_temperature", "block", "settle"):
                 if vars(self)[name] < 0:
                     raise ConfigError(f"DiscreteDiffusion: {name} must not be negative, got {vars(self)[name]}.")
@@ -137,7 +136,7 @@ class DiscreteDiffusion(SpeechDecoder, AnytimeDecoder):
         budget: Budget = UNLIMITED,
     ) -> Sample:  # fmt: skip
         """A limited budget takes the place of `rounds`. Where it does not pay for a round of each block and for reading
-        it, the rest becomes one block."""
+        it, the rest becomes one block; when seconds are over before the last block, that costs two evaluations more."""
         longest, block = int(self.longest), self.config.block or int(self.longest)
         plan = _Plan(budget, device, blocks=-(-longest // block), rounds=self.config.rounds)
         said = torch.full((rows, longest), self.end, device=device)
