@@ -13,6 +13,7 @@ from volar.cli.output import Output
 from volar.core.errors import ConfigError, EpisodeError, RobotFault, unknown_name
 
 COMMANDS = {
+    "compare": "does B really beat A? equal compute, paired scenes, a test that may stop early, one page",
     "demo": "everything end to end on Meta-World: collect, train, evaluate, report",
     "collect": "let a scripted expert demonstrate tasks; writes a LeRobot v3.0 data set",
     "train": "train a recipe on a data set, or continue a run",

@@ -49,7 +49,8 @@ class Protocol:
     carried out per look; an arm that decides it itself (served, recorded) may be absent.
     controls: kinds of control arms; they meet the first control_scenes scenes, with the first member of each arm.
     allowed: differences between arms that were accepted beforehand. environment: package versions and the
-    simulator's own facts. data: hash of the data set that recipes were trained on.
+    simulator's own facts. match, budget: compute axis on which all arms got the same, and that amount (None: what the
+    reference takes). data: hash of the data set that recipes were trained on.
     """
 
     question: str
@@ -65,6 +66,7 @@ class Protocol:
     design: Design
     looks: tuple[int, ...]
     match: str | None
+    budget: float | None = None
     controls: tuple[str, ...]
     control_scenes: int
     pairing: Literal["paired", "unpaired"]
@@ -109,23 +111,19 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """A protocol as it lies in its folder. intact: False when the file was changed after it was frozen."""
+    """A protocol as it lies in its folder. sha256: of its canonical JSON (sorted keys, no spaces, UTF-8). intact: False
+    when the file was changed after it was frozen."""
 
     protocol: Protocol
     sha256: str
     intact: bool
 
 
-def protocol_hash(protocol: Protocol) -> str:
-    """SHA-256 of the canonical JSON: sorted keys, no spaces, UTF-8."""
-    return _hash(_plain(protocol))
-
-
 def freeze(folder: Path, protocol: Protocol) -> str:
     """Write RUN/protocol.json and return its hash, or prove that the protocol which is there already is the same one.
 
-    Only the surroundings (package versions, commit) may differ from the one there. Raises ConfigError that lists
-    every other difference, or says that the file was tampered with.
+    Only package versions and commit may differ from the one there. Raises ConfigError that lists every other
+    difference, or says that the file was tampered with.
     """
     path, wanted = folder / FILE, _plain(protocol)
     if not path.exists():
@@ -166,10 +164,13 @@ def _plain(protocol: Protocol) -> dict[str, Any]:
 
 
 def _comparable(protocol: Protocol) -> dict[str, Any]:
-    """Without the surroundings, and arms by name, so that differences are told with the arm's name."""
+    """Arms by name, so that differences are told with it. Of the surroundings only the simulator's own facts, without
+    which scenes would not be the same."""
     plain = _plain(protocol)
-    return {**plain, **dict.fromkeys(SURROUNDINGS), "order": [arm.name for arm in protocol.arms],
-            "arms": {arm["name"]: arm for arm in plain["arms"]}}  # fmt: skip
+    return {
+        **plain, **dict.fromkeys(SURROUNDINGS), "simulator": plain["environment"].get("simulator"),
+        "order": [arm.name for arm in protocol.arms], "arms": {arm["name"]: arm for arm in plain["arms"]},
+    }  # fmt: skip
 
 
 def _hash(plain: Any) -> str:
