@@ -6,7 +6,6 @@ python bench/decoders/study.py run --out RUN --part sweep [--scenes 67]
 
 import os
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -48,12 +47,14 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Run a part's cells: every training seed on its own scenes, the same for all cells."""
+    """Run a part's cells, all on the same scenes."""
 
     out: Path
     part: str
-    scenes: int = 67
-    """per training seed and task"""
+    scenes: int = 70
+    """per task; every training seed of every cell meets all of them"""
+    data: Path | None = None
+    """the demonstrations, for the exact field"""
     workers: int = 2
     only: tuple[str, ...] = ()
     """names of cells begin with one of these"""
@@ -85,6 +86,7 @@ class Maker:
 
     out: Path
     cells: dict[str, Cell]
+    data: Path | None = None
 
     def __call__(self, arm: str) -> Actor:
         from volar.core.model import UNLIMITED, Budget
@@ -97,6 +99,11 @@ class Maker:
         decoder = actor.policy.decoder
         if cell.options:
             decoder.config = replace(decoder.config, **cell.options)  # all of them may be changed after training
+        if cell.exact:
+            from exact import ExactField
+
+            assert self.data is not None, "the exact field needs --data"
+            return ExactField(actor.policy, self.data, execute=EXECUTE, budget=budget)
         return type(actor)(actor.policy, execute=EXECUTE, budget=budget)
 
 
@@ -104,29 +111,25 @@ def run_part(command: Run) -> None:
     cells = PARTS[command.part]()
     if command.only:
         cells = {name: cell for name, cell in cells.items() if name.startswith(command.only)}
-    scenes = range(FIRST_SCENE, FIRST_SCENE + len(SEEDS) * command.scenes)
+    scenes = range(FIRST_SCENE, FIRST_SCENE + command.scenes)
+    members = {name: SEEDS[:1] if cell.exact else SEEDS for name, cell in cells.items()}
     info = RunInfo(
         title=f"decoder study, {command.part}", tasks=TASKS, seeds=tuple(scenes),
         arms={f"{name}@{seed}": Arm(role="policy", description=str(asdict(cell)))
-              for name, cell in cells.items() for seed in SEEDS},
+              for name, cell in cells.items() for seed in members[name]},
         success_semantics="at any step", settings={"max_steps": MAX_STEPS, "executed_per_chunk": EXECUTE},
         fingerprint=fingerprint(),
     )  # fmt: skip
     jobs = [
-        Job(task=task, seed=scene, arm=f"{name}@{seed}", max_steps=MAX_STEPS, noise=cells[name].noise)
-        for name in cells for task in TASKS for seed in SEEDS for scene in share(scenes, seed, command.scenes)
+        Job(task=task, seed=scene, arm=f"{name}@{seed}", max_steps=MAX_STEPS)
+        for name in cells for task in TASKS for seed in members[name] for scene in scenes
     ]  # fmt: skip
     folder = command.out / "runs" / "-".join((command.part, *command.only))
     folder.parent.mkdir(parents=True, exist_ok=True)
     evaluate(
-        folder, info, jobs, make_env=partial(make_env, cameras={}), make_actor=Maker(command.out, cells),
+        folder, info, jobs, make_env=partial(make_env, cameras={}), make_actor=Maker(command.out, cells, command.data),
         workers=command.workers, together=command.scenes,
     )  # fmt: skip
-
-
-def share(scenes: Sequence[int], seed: int, count: int) -> Sequence[int]:
-    """The scenes of a training seed: each policy sees its own third, so that a cell has three times `count`."""
-    return scenes[seed * count : (seed + 1) * count]
 
 
 if __name__ == "__main__":

@@ -33,12 +33,13 @@ VARIANTS = {**CONTINUOUS, **TOKENS}
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One way to run a trained variant. options: of the decoder, changed after training. evaluations: the budget."""
+    """One way to run a trained variant. options: of the decoder, changed after training. evaluations: the budget.
+    exact: the closed-form field in place of the trained one."""
 
     variant: str
     options: dict[str, Option] = field(default_factory=dict)
     evaluations: int | None = None
-    noise: float = 0.0
+    exact: bool = False
 
 
 def sweep() -> dict[str, Cell]:
@@ -76,7 +77,13 @@ def tokens() -> dict[str, Cell]:
     return {**cells, **jacobi}
 
 
-PARTS = {"sweep": sweep, "stops": stops, "parts": parts, "tokens": tokens}
+def exact() -> dict[str, Cell]:
+    """Control of (a) and (b): the closed-form field, which needs no training and hence has one member."""
+    return {f"exact/{count}": Cell(variant="equilibrium", options={"stop": 0.0}, evaluations=count, exact=True)
+            for count in EVALUATIONS[:-1]}  # fmt: skip
+
+
+PARTS = {"sweep": sweep, "exact": exact, "stops": stops, "parts": parts, "tokens": tokens}
 
 
 def recipe(variant: str, seed: int, steps: int) -> TrainConfig:
