@@ -17,14 +17,20 @@ from surroundings import DIM, HORIZON, TOKENS, make, seeded
 from torch import Tensor
 
 from volar.backbones.hf import HuggingFace
+from volar.backbones.state import State
+from volar.backbones.tiny import Tiny
 from volar.core.errors import ConfigError
 from volar.core.model import Batch, Budget, Context, FieldDecoder, LayerShape
 from volar.core.robot import Camera
+from volar.data.normalize import exact_statistics
 from volar.decoders.flow_expert import FlowExpert
+from volar.envs import make_env
 from volar.nn.diffusion import cosine_signal
 from volar.nn.flow import STEP_COST
 from volar.nn.llama import angles, rotate
 from volar.nn.transformer import full_mask
+from volar.policies.config import PolicyConfig
+from volar.policies.vla import Policy
 
 CPU = torch.device("cpu")
 TIMED = ("flow", "flow_expert", "mip", "diffusion")
@@ -155,6 +161,23 @@ def test_a_combination_of_two_policies_begins_and_ends_with_each_alone(name):
     torch.testing.assert_close(blend(1.0), alone[1])
     assert not torch.allclose(alone[0], alone[1], atol=1e-2)
     assert not any(torch.allclose(blend(0.5), each, atol=1e-3) for each in alone)
+
+
+@pytest.mark.parametrize("name", ["flow_expert", "diffusion"])
+def test_both_of_two_ways_are_kept(name):
+    """Half of the demonstrations go left, half right: every sample goes one way, and both ways come up."""
+    around, decoder = make(name)
+    inputs, valid = torch.zeros(64, TOKENS, 5), torch.ones(64, HORIZON, dtype=torch.bool)
+    actions = torch.where(torch.arange(64) % 2 == 0, 1.0, -1.0)[:, None, None].expand(64, HORIZON, DIM)
+    optimizer = torch.optim.Adam([*around.parameters(), *decoder.parameters()], lr=2e-3)
+    for step in range(150):
+        optimizer.zero_grad()
+        decoder.loss(around.context(inputs), actions, valid, generator=seeded(step)).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        sampled = decoder.sample(around.context(inputs), generator=seeded(9)).actions.mean((1, 2))
+    assert (sampled.abs() > 0.7).float().mean() > 0.9
+    assert 0.2 < (sampled > 0).float().mean() < 0.8
 
 
 # --- the minimum iterative policy ------------------------------------------------------------------------------------
@@ -393,6 +416,38 @@ def test_expert_gives_the_velocity_of_pi0(tmp_path):
     ).logits  # fmt: skip
     assert theirs.std() > 0.1
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+class Layerless(Tiny):
+    """A backbone that keeps no keys and values."""
+
+    @property
+    def layer_shape(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("backbone", [Tiny, State])
+def test_contexts_have_the_shape_that_the_backbone_promises(backbone):
+    model = backbone(backbone.Config(), cameras=(CAMERA,) if backbone is Tiny else (), proprioception=2)
+    context, shape = model.encode(batch_of("open it")), model.layer_shape
+    assert context.layers is not None and len(context.layers) == shape.layers
+    for keys, values in context.layers:
+        assert keys.shape == values.shape == (1, shape.key_heads, context.mask.shape[1], shape.head_dim)
+    assert context.position is None and not shape.frequencies
+
+
+def test_a_backbone_without_layers_is_refused():
+    """By its name, before anything is built of the decoder."""
+    config = PolicyConfig(
+        backbone=f"{__name__}:Layerless", decoder="flow_expert", horizon=HORIZON, normalise_action="mean_std",
+        normalise_proprioception="mean_std",
+    )  # fmt: skip
+    robot = make_env("toy/reach-red").spec
+    statistics = {"action": exact_statistics(torch.eye(4, robot.action.dim).numpy())}
+    statistics["observation.state"] = exact_statistics(torch.eye(4, len(robot.proprioception)).numpy())
+    with pytest.raises(ConfigError, match="keeps none"):
+        Policy(config, robot=robot, statistics=statistics)
+    Policy(replace(config, backbone="tiny"), robot=robot, statistics=statistics)
 
 
 CAMERA = Camera(name="a", height=16, width=16)
