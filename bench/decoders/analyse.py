@@ -152,8 +152,16 @@ def study(found: Mapping[str, CellResult]) -> dict[str, Any]:
             for name in ("equilibrium/fixed-warm", "equilibrium/stop-cold", "equilibrium/stop-warm")
         }  # fmt: skip
     if "regression" in found:
-        others = [name for name in ("mip", "flow/8", "flow/16", "diffusion/8", "equilibrium/64", "discrete_diffusion-bins/16",
-                                    "autoregressive-bins", "autoregressive-fast") if name in found]  # fmt: skip
+        rivals = (
+            "mip",
+            "flow/8",
+            "flow/16",
+            "diffusion/8",
+            "equilibrium/64",
+            "discrete_diffusion-bins/16",
+            *POINTS[2:],
+        )
+        others = [name for name in rivals if name in found]
         results["against_regression"] = {
             name: {"all": difference(found[name], found["regression"]),
                    **{short: difference(found[name], found["regression"], k) for k, short in enumerate(SHORT)}}
@@ -183,8 +191,8 @@ def pages(found: Mapping[str, CellResult], results: dict[str, Any]) -> str:
     parts += ["## Parts of equilibrium matching\n",
               rates_table(found, [f"equilibrium/{a}-{b}" for a in ("fixed", "stop") for b in ("cold", "warm")]),
               "\n" + difference_table(results.get("parts", {}), "minus fixed-cold")]  # fmt: skip
-    parts += ["## Tokenizer and decoding algorithm\n",
-              rates_table(found, [f"{algorithm}-{tokenizer}" for tokenizer in TOKENIZERS for algorithm in algorithms])]  # fmt: skip
+    crossed = [f"{algorithm}-{tokenizer}" for tokenizer in TOKENIZERS for algorithm in algorithms]
+    parts += ["## Tokenizer and decoding algorithm\n", rates_table(found, crossed)]
     return "\n".join(parts)
 
 
