@@ -164,13 +164,13 @@ def watch(pair: PairOutcome, monitor: Monitor, *, looks: Sequence[int], planned:
     def across(scenes: float) -> float:
         return round(100 * scenes / last, 2)
 
-    places = [across(scenes) for scenes in monitor.scenes]
+    places = [across(float(scenes)) for scenes in monitor.scenes]
     upper = list(zip(places, map(height, monitor.high), strict=True))
     lower = list(zip(places, map(height, monitor.low), strict=True))
     return Watch(
         pair=pair, band=(*upper, *reversed(lower)), line=tuple(zip(places, map(height, monitor.estimate), strict=True)),
-        looks=tuple(across(look) for look in looks), zero=height(0.0), margin=(height(margin), height(-margin)),
-        stopped=across(monitor.stopped) if monitor.stopped is not None else None,
+        looks=tuple(across(float(look)) for look in looks), zero=height(0.0), margin=(height(margin), height(-margin)),
+        stopped=across(float(monitor.stopped)) if monitor.stopped is not None else None,
         across=tuple(Tick(place=across(tick), text=f"{tick:g}") for tick in sideways),
         up=tuple(
             Tick(place=height(tick / 100), text=points(tick / 100)) for tick in ticks if bottom <= tick / 100 <= top

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -27,8 +28,14 @@ def from_plain(cls: type[T], content: Any, *, where: str, omit: Collection[str] 
             raise ConfigError(f"{where}: {unknown_name('key', str(key), names)}")
     if missing := [name for name in names if name not in content and name not in newer]:
         raise ConfigError(f"{where}: missing {', '.join(map(repr, missing))}.")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     return cls(**{name: _value(hints[name], content[name], f"{where}, {name!r}") for name in names if name in content})
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Once per class: a record file is thousands of one kind."""
+    return get_type_hints(cls)
 
 
 def _value(expected: Any, value: Any, where: str) -> Any:
