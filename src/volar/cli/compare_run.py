@@ -67,8 +67,12 @@ def run_episodes(plan: Plan, command: Compare, policies: Mapping[str, str]) -> N
 
 
 def keep_ledger(plan: Plan, command: Compare, policies: Mapping[str, str]) -> None:
-    """Write ledger.json: what every policy of every arm cost, from its records, its training and itself."""
-    records = read(command.out / "episodes.jsonl")
+    """Write ledger.json: what every policy of every arm cost, from its records, its training and itself. One that is
+    newer than the records stays as it is."""
+    path, source = command.out / "ledger.json", command.out / "episodes.jsonl"
+    if path.exists() and path.stat().st_mtime_ns > source.stat().st_mtime_ns:
+        return
+    records = read(source)
     episodes = {member: [r.episode for r in records if r.key[0] == member] for member in plan.protocol.members}
     ledgers = {}
     for entrant, matched in zip(plan.entrants, plan.matched, strict=True):
@@ -77,7 +81,7 @@ def keep_ledger(plan: Plan, command: Compare, policies: Mapping[str, str]) -> No
             ledgers[entrant.name] = {member: ledger_of(episodes[member]) for member in members}
         else:
             ledgers[entrant.name] = _own_ledgers(members, episodes, policies, matched.evaluations)
-    write_ledgers(command.out / "ledger.json", ledgers)
+    write_ledgers(path, ledgers)
 
 
 def _own_ledgers(

@@ -41,10 +41,6 @@ class Entrant:
         """One per training seed for a recipe; else the arm itself."""
         return tuple(f"{self.name}@{seed}" for seed in seeds) if self.config and len(seeds) > 1 else (self.name,)
 
-    def folder(self, out: Path, seed: int) -> Path:
-        """Where the training with this seed lies, or the checkpoint."""
-        return Path(self.policy["folder"]) if self.policy else out / "arms" / self.name / f"seed-{seed}"
-
 
 def enter(
     source: Source, *, data: Path | None, configs: Mapping[str, TrainConfig], token_variable: str | None
@@ -173,7 +169,7 @@ def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data:
     from volar.core.model import FrozenVision
     from volar.data.lerobot import open_dataset
     from volar.data.windows import selected_frames, split_episodes
-    from volar.policies.compute import count_policy, time_policy
+    from volar.policies.compute import count_policy, time_policy, time_training_step
     from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
     from volar.train.loop import fit_tokenizer, robot_of
 
@@ -183,9 +179,11 @@ def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data:
     policy = Policy(config.policy, robot=robot_of(dataset, config), statistics=statistics)
     fit_tokenizer(dataset, policy, config, split_episodes(dataset, config.validation, config.seed).train)
     frozen = isinstance(policy.backbone, FrozenVision) and config.cache_features
+    timed = axis == "train-seconds"
     return Contender(
         name=name, steps=config.steps, samples_per_step=config.batch, scalable=True, stored_features=frozen,
         frames=len(selected_frames(dataset, config.stride)) if frozen else 0,
+        seconds_per_step=time_training_step(policy, rows=config.batch, stored=frozen) if timed else None,
         execute=execute, counts=count_policy(policy), timing=time_policy(policy) if axis == "latency" else None,
     )  # fmt: skip
 

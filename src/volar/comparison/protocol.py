@@ -164,12 +164,13 @@ def _plain(protocol: Protocol) -> dict[str, Any]:
 
 
 def _comparable(protocol: Protocol) -> dict[str, Any]:
-    """Arms by name, so that differences are told with it. Of the surroundings only the simulator's own facts, without
-    which scenes would not be the same."""
+    """Arms by name, so that differences are told with it; where they lie may be written otherwise than before. Of the
+    surroundings only the simulator's own facts, without which scenes would not be the same."""
     plain = _plain(protocol)
     return {
         **plain, **dict.fromkeys(SURROUNDINGS), "simulator": plain["environment"].get("simulator"),
-        "order": [arm.name for arm in protocol.arms], "arms": {arm["name"]: arm for arm in plain["arms"]},
+        "order": [arm.name for arm in protocol.arms],
+        "arms": {arm["name"]: {**arm, "where": None} for arm in plain["arms"]},
     }  # fmt: skip
 
 
