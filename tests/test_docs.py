@@ -68,7 +68,7 @@ def test_the_readme_s_python_road(trained):
     """The README's five lines, with the tutorial's policy and world in place of the demo's."""
     (code,) = blocks((ROOT / "README.md").read_text(), "python")
     assert len([line for line in code.strip().splitlines() if line]) <= 6
-    code = code.replace("runs/demo/train", str(trained / "run"))
+    code = code.replace("runs/demo/comparison/arms/flow/seed-0", str(trained / "run"))
     code = code.replace("metaworld/faucet-open-shared", "toy/reach-red")
     code = code.replace("execute=4", "execute=2")
     assert "toy/reach-red" in code and str(trained) in code
