@@ -111,9 +111,9 @@ def _complete(first: np.ndarray, second: np.ndarray) -> list[tuple[np.ndarray, n
     if first.shape[1:] != second.shape[1:] or not first.size or not second.size:
         raise ValueError(f"Both arms need the same tasks and scenes, got {first.shape[1:]} and {second.shape[1:]}.")
     both = np.concatenate([first, second]).astype(float)
-    met = ~np.isnan(both).any(0)
-    if not met.any(1).all():
-        raise ValueError(f"Task {int(np.argmin(met.any(1)))} has no scene that all trainings have met.")
+    met = np.isfinite(both.sum(0))
+    if not met.sum(1).all():
+        raise ValueError(f"Task {int(np.argmin(met.sum(1)))} has no scene that all trainings have met.")
     return [(both[: len(first), task, met[task]], both[len(first) :, task, met[task]]) for task in range(len(met))]
 
 

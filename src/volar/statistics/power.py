@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.stats import binom, nct, norm
 from scipy.stats import t as student
 
@@ -103,7 +103,7 @@ def barnard_power(episodes: int, rate: float, difference: float, *, alpha: float
 def paired_scenes(scene: Discordance, *, power: float, alpha: float = 0.05, mid: bool = True) -> int:
     """The smallest number of scenes from which on McNemar's test keeps the power asked for."""
     z = norm.isf(alpha / 2) + norm.ppf(power)
-    guess = max(2, round(z**2 * scene.variance / scene.difference**2)) if scene.difference else LARGEST + 1
+    guess = max(2, round(float(z**2) * scene.variance / scene.difference**2)) if scene.difference else LARGEST + 1
     return _smallest(lambda n: mcnemar_power(n, scene, alpha=alpha, mid=mid), guess, power)
 
 
@@ -136,7 +136,7 @@ def equivalence_scenes(scene: Discordance, *, margin: float, power: float, alpha
 
     if shortfall(float(LARGEST)) < 0:
         raise ValueError(f"A margin of {margin:g} around {scene.difference:g} needs more than {LARGEST:,} scenes.")
-    return math.ceil(brentq(shortfall, 1e-6, LARGEST))
+    return math.ceil(root_scalar(shortfall, bracket=(1e-6, LARGEST), method="brentq").root)
 
 
 def group_scenes(fixed: int, design: GroupDesign, *, power: float, alpha: float = 0.05) -> Stopping:
@@ -146,7 +146,7 @@ def group_scenes(fixed: int, design: GroupDesign, *, power: float, alpha: float 
         exits = exit_chances(design, drift=drift)
         return sum(exits.upper) + sum(exits.lower)
 
-    drift = brentq(lambda drift: stopped(drift) - power, 0.0, 20.0)
+    drift = root_scalar(lambda drift: stopped(drift) - power, bracket=(0.0, 20.0), method="brentq").root
     most = fixed * (drift / float(norm.isf(alpha / 2) + norm.ppf(power))) ** 2
     exits = exit_chances(design, drift=drift)
     chances = np.add(exits.upper, exits.lower)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from numpy.polynomial.legendre import leggauss
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import logsumexp, ndtr
 from scipy.stats import norm
 
@@ -102,7 +102,7 @@ def group_sequential(
         def excess(boundary: float, state: _State = state, look: float = fraction, goal: float = increment) -> float:
             return float(np.log(max(sum(_cross(state, boundary, look)), 1e-320)) - np.log(max(goal, 1e-300)))
 
-        boundaries.append(float(brentq(excess, 0.0, 38.0, xtol=1e-10)))
+        boundaries.append(root_scalar(excess, bracket=(0.0, 38.0), method="brentq", xtol=1e-10).root)
         state = _continue(state, boundaries[-1], fraction)
     nominal = tuple(float(2 * norm.sf(boundary)) for boundary in boundaries)
     return GroupDesign(fractions=fractions, boundaries=tuple(boundaries), spent=spent, nominal=nominal)
