@@ -18,8 +18,8 @@ from variants import EVALUATIONS, STOPS, TASKS, TOKENIZERS
 
 from volar.statistics.intervals import Interval
 
-ITERATIVE = ("flow", "diffusion", "equilibrium", "discrete_diffusion-bins")
-POINTS = ("regression", "mip", "autoregressive-bins", "autoregressive-fast")
+ITERATIVE = ("flow", "diffusion", "equilibrium", "discrete_diffusion-fast")
+POINTS = ("regression", "mip", "autoregressive-fast", "blockwise-fast")
 SHORT = [task.partition("/")[2].removesuffix("-red") for task in TASKS]
 RESAMPLES = 2000
 
@@ -158,7 +158,7 @@ def study(found: Mapping[str, CellResult]) -> dict[str, Any]:
             "flow/16",
             "diffusion/8",
             "equilibrium/64",
-            "discrete_diffusion-bins/16",
+            "discrete_diffusion-fast/16",
             *POINTS[2:],
         )
         others = [name for name in rivals if name in found]

@@ -25,7 +25,7 @@ class Variant:
 
 CONTINUOUS = {name: Variant(decoder=name) for name in ("regression", "mip", "flow", "diffusion", "equilibrium")}
 SPEAKERS = ("autoregressive", "blockwise", "discrete_diffusion")
-TOKENIZERS = ("bins", "fast", "beast")
+TOKENIZERS = ("fast", "beast")
 TOKENS = {f"{decoder}-{tokenizer}": Variant(decoder=decoder, tokenizer=tokenizer)
           for decoder in SPEAKERS for tokenizer in TOKENIZERS}  # fmt: skip
 VARIANTS = {**CONTINUOUS, **TOKENS}
@@ -45,12 +45,12 @@ class Cell:
 def sweep() -> dict[str, Cell]:
     """(a) Success against evaluations; EqM at a fixed number, without its stop."""
     free = {"equilibrium": {"stop": 0.0}}
-    iterative = ("flow", "diffusion", "equilibrium", "discrete_diffusion-bins")
+    iterative = ("flow", "diffusion", "equilibrium", "discrete_diffusion-fast")
     cells = {
         f"{name}/{count}": Cell(variant=name, options=free.get(name, {}), evaluations=count)
         for name in iterative for count in EVALUATIONS if not (name == "diffusion" and count > 100)
     }  # fmt: skip
-    points = {name: Cell(variant=name) for name in ("regression", "mip", "autoregressive-bins", "autoregressive-fast")}
+    points = {name: Cell(variant=name) for name in ("regression", "mip", "autoregressive-fast", "blockwise-fast")}
     return {**cells, **points}
 
 
