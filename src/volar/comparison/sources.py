@@ -114,7 +114,7 @@ def kind_of(where: str) -> Kind:
     path = Path(where.partition("#")[0])
     if path.suffix == ".py":
         return "recipe"
-    if path.suffix == ".jsonl" or _run_kind(path) == "evaluation":
+    if path.suffix == ".jsonl" or (path / "episodes.jsonl").is_file():
         return "records"
     if (path / "config.json").is_file() or (path / "checkpoints").is_dir():
         return "checkpoint"
@@ -235,10 +235,3 @@ def _name_of(where: str) -> str:
         path = path.parent
     name = re.sub(r"[^\w.-]", "-", arm or (path.stem if path.suffix == ".py" else path.name))
     return name if name[:1].isalpha() else f"arm-{name}"
-
-
-def _run_kind(path: Path) -> str | None:
-    try:
-        return json.loads((path / "run.json").read_text()).get("kind")
-    except (OSError, ValueError, AttributeError):
-        return None
