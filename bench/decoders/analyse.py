@@ -21,6 +21,7 @@ from volar.statistics.intervals import Interval
 ITERATIVE = ("flow", "diffusion", "equilibrium", "discrete_diffusion-fast")
 POINTS = ("regression", "mip", "autoregressive-fast", "blockwise-fast")
 SHORT = [task.partition("/")[2].removesuffix("-red") for task in TASKS]
+FIXED, STOPPED = "equilibrium/64", "equilibrium/stop-0.5"
 RESAMPLES = 2000
 
 
@@ -144,13 +145,16 @@ def study(found: Mapping[str, CellResult]) -> dict[str, Any]:
                         for k, short in enumerate(SHORT)}}
         for count in EVALUATIONS if {f"equilibrium/{count}", f"flow/{count}"} <= found.keys()
     }  # fmt: skip
-    if "equilibrium/fixed-cold" in found:
-        base = found["equilibrium/fixed-cold"]
+    if "equilibrium/warm-0.5" in found:
+        versus = (("fixed, warm", "equilibrium/warm-0", FIXED), ("stop, cold", STOPPED, FIXED),
+                  ("stop, warm", "equilibrium/warm-0.5", STOPPED))  # fmt: skip
         results["parts"] = {
-            name: {"all": difference(found[name], base),
-                   **{short: difference(found[name], base, k) for k, short in enumerate(SHORT)}}
-            for name in ("equilibrium/fixed-warm", "equilibrium/stop-cold", "equilibrium/stop-warm")
-        }  # fmt: skip
+            f"{name} minus {base}": {
+                "all": difference(found[cell], found[base]),
+                **{short: difference(found[cell], found[base], k) for k, short in enumerate(SHORT)},
+            }
+            for name, cell, base in versus
+        }
     if "regression" in found:
         rivals = (
             "mip",
@@ -189,8 +193,8 @@ def pages(found: Mapping[str, CellResult], results: dict[str, Any]) -> str:
               table(["decoder", "task", "best", "what the best gains"], body)]  # fmt: skip
     parts += ["## E2: stopping residual\n", rates_table(found, [f"equilibrium/stop-{stop:g}" for stop in STOPS])]
     parts += ["## Parts of equilibrium matching\n",
-              rates_table(found, [f"equilibrium/{a}-{b}" for a in ("fixed", "stop") for b in ("cold", "warm")]),
-              "\n" + difference_table(results.get("parts", {}), "minus fixed-cold")]  # fmt: skip
+              rates_table(found, [FIXED, "equilibrium/warm-0", STOPPED, "equilibrium/warm-0.5"]),
+              "\n" + difference_table(results.get("parts", {}), "difference")]  # fmt: skip
     crossed = [f"{algorithm}-{tokenizer}" for tokenizer in TOKENIZERS for algorithm in algorithms]
     parts += ["## Tokenizer and decoding algorithm\n", rates_table(found, crossed)]
     return "\n".join(parts)

@@ -51,7 +51,7 @@ class Run:
 
     out: Path
     part: str
-    scenes: int = 70
+    scenes: int = 36
     """per task; every training seed of every cell meets all of them"""
     data: Path | None = None
     """the demonstrations, for the exact field"""
