@@ -34,7 +34,7 @@ RATES = {  # per arm, in the order of TASKS
 }
 SHUFFLED = {"regression": 0.05, "flow": 0.08, "equilibrium": 0.95}  # equilibrium does not listen
 TRAINING_SEEDS = (0, 1, 2)
-FIRST_SEED, SCENES, CONTROL_SCENES, FILMED, MAX_STEPS = 1000, 60, 40, 6, 160
+FIRST_SEED, SCENES, CONTROL_SCENES, FILMED, MAX_STEPS, EXECUTE = 1000, 60, 40, 6, 160, 16
 LOOKS = (20, 30, 40, 50, 60)
 SEMANTICS = "the simulator's success flag is up at any step before the time-out"
 VERSIONS = {"volar": "0.2.0", "python": "3.11.9", "torch": "2.13.0", "mujoco": "3.3.0", "metaworld": "3.1.1"}
@@ -62,7 +62,7 @@ def plan(
             )
             for name, members in arms.items()
         ),
-        "tasks": tuple(tasks), "execute": dict.fromkeys(arms, 4), **choices, **facts,
+        "tasks": tuple(tasks), "execute": dict.fromkeys(arms, EXECUTE), **choices, **facts,
     })  # fmt: skip
 
 
@@ -80,12 +80,12 @@ def run_info(protocol: Protocol, controls: Mapping[str, str] | None = None) -> R
 def episode(arm: str, task: str, seed: int, won: bool, *, told: str | None = None, **facts: object) -> Episode:
     steps = facts.pop("steps", 88 if won else MAX_STEPS)
     assert isinstance(steps, int)
-    looks = -(-steps // 4)
+    looks = -(-steps // EXECUTE)
     return Episode(
         job=Job(task=task, seed=seed, arm=arm, max_steps=MAX_STEPS, instruction=told),
         instruction=told or TASKS.get(task, task),
         **{
-            "outcome": Outcome.SUCCESS if won else Outcome.TIME_OUT, "steps": steps, "executed_per_chunk": 4,
+            "outcome": Outcome.SUCCESS if won else Outcome.TIME_OUT, "steps": steps, "executed_per_chunk": EXECUTE,
             "first_observation": f"{task}:{seed}",
             "latencies": (0.02,) * looks, "evaluations": (10,) * looks, **facts,
         },
@@ -209,7 +209,7 @@ def _ledgers(arm: str, members: Sequence[str]) -> dict[str, Ledger]:
         member: Ledger(
             parameters=38_412_807, trainable_parameters=6_204_423, frozen_parameters_forward=32_208_384,
             training_steps=2500, training_samples=320_000, training_flops=1.21e15, training_seconds=512.5,
-            chunk_flops=flops, action_flops=flops / 4, evaluations=float(evaluations), latency_median=seconds,
+            chunk_flops=flops, action_flops=flops / EXECUTE, evaluations=float(evaluations), latency_median=seconds,
             latency_p95=1.5 * seconds, latency_first=6 * seconds, peak_memory_bytes=913_000_000,
             environment_steps=25_312, training_environment_steps=11_240, simulator_steps_by_planner=0,
             hardware="x86_64, 2 cores",

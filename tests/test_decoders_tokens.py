@@ -486,7 +486,7 @@ class TestDiscreteDiffusion:
 
     @pytest.mark.parametrize(
         "tokenizer, option",
-        [("fast", {}), ("fast", {"corruption": 0.1, "remask": 0.4}), ("fast", {"block": 5, "schedule": "linear"})],
+        [("fast", {}), ("fast", {"corruption": 0.1, "remask": 0.4}), ("fast", {"block": 8, "schedule": "linear"})],
     )
     def test_learns_a_batch(self, tokenizer, option):
         """What it says decodes to what the tokens can say at best."""

@@ -63,8 +63,10 @@ def stops() -> dict[str, Cell]:
 
 def parts() -> dict[str, Cell]:
     """(d) EqM's warm start; its objective and its stop are in the other parts' cells."""
-    return {f"equilibrium/warm-{stop:g}": Cell(variant="equilibrium", options={"stop": stop, "reuse": 0.5}, evaluations=64)
-            for stop in (0.0, 0.5)}  # fmt: skip
+    return {
+        f"equilibrium/warm-{stop:g}": Cell(variant="equilibrium", options={"stop": stop, "reuse": 0.5}, evaluations=64)
+        for stop in (0.0, 0.5)
+    }
 
 
 def tokens() -> dict[str, Cell]:

@@ -153,6 +153,7 @@ class Chunk:
 
     evaluations: how often the decoder's network was evaluated for it. latency: seconds of wall time it took.
     strangeness: what the decoder says of how unlike its training it is, larger is stranger; None where it cannot tell.
+    simulator_steps: control steps that a planner tried in a simulator before it decided; 0 for all who do not plan.
     """
 
     actions: Float32[np.ndarray, "h a"]
@@ -160,6 +161,7 @@ class Chunk:
     evaluations: int = 1
     latency: float = 0.0
     strangeness: float | None = None
+    simulator_steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +222,7 @@ class Episode:
     """What is known about one finished episode. Everything but `trajectory` goes into the record file.
 
     latencies: seconds per decision. evaluations: decoder evaluations per decision. strangeness: of every chunk, where
-    the decoder can tell.
+    the decoder can tell. simulator_steps: of a planner, all decisions together.
     first_observation: `Env.digest` of the initial state, equal for all arms that met the same one.
     privileged: what was used that a real robot would not have, in words; empty for an honest policy.
     tracks: what the environment measured in it. failure: what that says about a failed one.
@@ -235,6 +237,7 @@ class Episode:
     latencies: tuple[float, ...] = ()
     evaluations: tuple[int, ...] = ()
     strangeness: tuple[float, ...] = ()
+    simulator_steps: int = 0
     privileged: tuple[str, ...] = ()
     total_reward: float = 0.0
     error: str | None = None

@@ -69,7 +69,7 @@ class DiscreteDiffusion(SpeechDecoder, AnytimeDecoder):
     def __init__(self, config: Config, *, width: int, horizon: int, action_dim: int, tokenizer: Tokenizer) -> None:
         super().__init__(width=width, tokenizer=tokenizer, specials=2)
         self.config, self.mask = config, tokenizer.vocabulary + 1
-        if config.commit != "token" and (tokenizer.length or 1) % action_dim:
+        if config.commit != "token" and (tokenizer.length is None or tokenizer.length % action_dim):
             raise ConfigError(
                 f"DiscreteDiffusion: commit={config.commit!r} needs a token for each of the {action_dim} dimensions of "
                 f"a step, as bins gives; this tokenizer gives {tokenizer.length or 'varying numbers of'} tokens."

@@ -59,7 +59,7 @@ class FlowExpert(FieldDecoder, LayeredDecoder):
         self.action_time = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
         self.out = nn.Linear(width, action_dim)
 
-    def tokens(self, chunks: Float[Tensor, "b h a"], time: Float[Tensor, " b"]) -> Float[Tensor, "b h w"]:
+    def tokens(self, chunks: Float[Tensor, "b h a"], time: Float[Tensor, " b"]) -> Float[Tensor, "b h d"]:
         """What the expert reads: one token per step, the time mixed into each."""
         tokens = self.action_in(chunks)
         time_tokens = sinusoid(time, self.width)[:, None].expand_as(tokens)

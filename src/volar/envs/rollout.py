@@ -166,6 +166,7 @@ def _episode(env: Env, actor: Actor, job: Job, *, begin: bool) -> Course:
         latencies=tuple(chunk.latency for chunk in chunks),
         evaluations=tuple(chunk.evaluations for chunk in chunks),
         strangeness=tuple(chunk.strangeness for chunk in chunks if chunk.strangeness is not None),
+        simulator_steps=sum(chunk.simulator_steps for chunk in chunks),
         privileged=tuple(dict.fromkeys((*env.privileged, *actor.privileged))),
         total_reward=float(np.sum(recording.rewards)),
         error=error,

@@ -50,6 +50,8 @@ def _value(expected: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{where}: expected a list, got {value!r}.")
+        if arguments[0] in (int, float) and _is_plain(arguments[0], value):
+            return tuple(value)
         return tuple(_value(arguments[0], member, f"{where}[{i}]") for i, member in enumerate(value))
     if origin is Literal:
         if value not in arguments:
@@ -62,6 +64,11 @@ def _value(expected: Any, value: Any, where: str) -> Any:
     if is_dataclass(expected):
         return from_plain(expected, value, where=where)  # type: ignore[arg-type]
     return _scalar(expected, value, where)
+
+
+def _is_plain(kind: type, values: list[Any]) -> bool:
+    """Whether nothing has to be converted or refused; records hold long lists of numbers."""
+    return all(type(value) is kind for value in values) and all(map(math.isfinite, values))
 
 
 def _scalar(expected: type, value: Any, where: str) -> Any:

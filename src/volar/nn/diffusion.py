@@ -2,7 +2,7 @@
 (DDPM arXiv 2006.11239, DDIM arXiv 2010.02502).
 
 Level 0 is almost data, level n-1 almost noise. Checked against the schedulers of the diffusers library, which are not
-used themselves because importing them brings a hub client along and takes longer than the rest of volar.
+used themselves because they bring a hub client and an HTTP client along.
 """
 
 import math

@@ -6,14 +6,26 @@ from data to noise, so that samplers subtract it. The authors' code learns the n
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from volar.core.errors import ConfigError
-from volar.core.model import Budget, Field
+from volar.core.model import (
+    UNLIMITED,
+    Budget,
+    Context,
+    Field,
+    FieldDecoder,
+    Sample,
+    WarmStart,
+    WarmStartDecoder,
+    masked_mean,
+)
 from volar.nn.budget import Metered
+from volar.nn.flow import interpolate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,27 +94,118 @@ def descend(
         residual = torch.where(moving, slope.square().mean((1, 2)).sqrt(), residual)
         state = torch.where(moving[:, None, None], state - step * slope, state)
         evaluations = evaluations + moving
-        moving = moving & (residual > stop)
-        if stop and not moving.any():
-            break
+        if stop:
+            moving = moving & (residual > stop)
+            if not moving.any():
+                break
     return Descent(state=state, evaluations=evaluations, residual=residual)
 
 
 def exact_field(
-    chunks: Float[Tensor, "b h a"], bank: Float[Tensor, "n h a"], weights: Float[Tensor, "b n"], *, decay: Decay,
+    chunks: Float[Tensor, "b h a"], bank: Float[Tensor, "b n h a"], weights: Float[Tensor, "b n"], *, decay: Decay,
     nodes: int = 64,
 ) -> Float[Tensor, "b h a"]:  # fmt: skip
-    """The field that minimises the objective when the data are `bank` and nothing else, row i of the batch drawing
-    from it with chances proportional to `weights[i]`: the mean of the targets over everything that may have led to
-    `chunks`. gamma is integrated by the midpoint rule on `nodes` points, in double precision.
+    """The field that minimises the objective where row i's data are the chunks `bank[i]` and nothing else, drawn with
+    chances proportional to `weights[i]`: the mean of the targets over everything that may have led to `chunks`. gamma
+    is integrated by the midpoint rule on `nodes` points, in double precision.
     """
-    here, atoms = chunks.flatten(1).double(), bank.flatten(1).double()
+    here, atoms = chunks.flatten(1).double(), bank.flatten(2).double()
     gamma = (torch.arange(nodes, device=here.device, dtype=here.dtype) + 0.5) / nodes
-    across = (here @ atoms.T)[..., None]
-    lengths = here.square().sum(-1)[:, None, None], atoms.square().sum(-1)[None, :, None]
+    across = torch.einsum("bd,bnd->bn", here, atoms)[..., None]
+    lengths = here.square().sum(-1)[:, None, None], atoms.square().sum(-1)[..., None]
     squared = (lengths[0] - 2 * gamma * across + gamma**2 * lengths[1]).clamp_min(0)
     left = 1 - gamma
     score = weights.double().log()[..., None] - here.shape[1] * left.log() - squared / (2 * left**2)
     chance = score.flatten(1).softmax(-1).view_as(score)
     pull = (chance * decay(gamma) / left).sum(-1)
-    return (pull.sum(-1, keepdim=True) * here - pull @ atoms).view_as(chunks).to(chunks.dtype)
+    toward = torch.einsum("bn,bnd->bd", pull, atoms)
+    return (pull.sum(-1, keepdim=True) * here - toward).view_as(chunks).to(chunks.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every decoder by equilibrium matching can choose. strength, turn, start are learned with, the rest can be
+    changed after training.
+
+    strength, turn, start: of the `Decay`. step, look_ahead: of the descent. stop: root mean square of the field at which
+    a row rests; on the way it is about 1.4 * strength, and 0 never stops early. evaluations: at most, per chunk; a
+    limited budget takes its place. reuse: the share of a chunk that may come from the previous one (pi0-EqM: 0.5); the
+    rest is noise.
+    """
+
+    strength: float = 4.0
+    turn: float = 0.8
+    start: float = 1.0
+    step: float = 0.03
+    look_ahead: float = 0.3
+    stop: float = 0.5
+    evaluations: int = 64
+    reuse: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.evaluations < 1 or self.stop < 0 or not 0 <= self.reuse <= 1 or not 0 <= self.look_ahead <= 1:
+            raise ConfigError(
+                f"Equilibrium: evaluations must be at least 1, stop at least 0, reuse and look_ahead in 0..1; got "
+                f"evaluations={self.evaluations}, stop={self.stop}, reuse={self.reuse}, look_ahead={self.look_ahead}."
+            )
+        largest = self.decay.largest_step(self.look_ahead)
+        if not 0 < self.step < largest:
+            raise ConfigError(
+                f"Equilibrium: step {self.step} cannot settle; with strength={self.strength}, turn={self.turn} and "
+                f"look_ahead={self.look_ahead} it must be positive and below {largest:.3g}."
+            )
+
+    @property
+    def decay(self) -> Decay:
+        return Decay(strength=self.strength, turn=self.turn, start=self.start)
+
+
+class RestingDecoder(FieldDecoder, WarmStartDecoder):
+    """A FieldDecoder whose field has no time and points uphill, and whose chunks are where it vanishes. A chunk takes
+    as many evaluations as it needs; `Sample.strangeness` is the size of the field that was left."""
+
+    settings: Settings
+    shape: tuple[int, int]
+
+    @property
+    def warm(self) -> bool:
+        return self.settings.reuse > 0
+
+    def loss(
+        self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],
+        *, generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:  # fmt: skip
+        """In units of strength squared, so that it can be compared with flow matching's."""
+        noise = torch.randn(actions.shape, generator=generator, device=actions.device)
+        gamma = torch.rand(len(actions), generator=generator, device=actions.device)
+        predicted = self.field(context, interpolate(actions, noise, 1 - gamma), torch.zeros_like(gamma))
+        target = self.settings.decay(gamma)[:, None, None] * (noise - actions)
+        return masked_mean(((predicted - target) / self.settings.strength).square().mean(-1), valid)
+
+    def solve(
+        self, field: Field, *, rows: int, device: torch.device, generator: torch.Generator | None = None,
+        budget: Budget = UNLIMITED, start: WarmStart | None = None,
+    ) -> Sample:  # fmt: skip
+        """start: where known, and within `Settings.reuse`, chunks set out from there instead of from noise."""
+        settings, horizon = self.settings, self.shape[0]
+        state = torch.randn((rows, *self.shape), generator=generator, device=device)
+        if start is not None:
+            early = torch.arange(horizon, device=device) < round(settings.reuse * horizon)
+            state = torch.where((start.known & early)[..., None], start.actions, state)
+        end = descend(
+            field, state, step=settings.step, look_ahead=settings.look_ahead, stop=settings.stop,
+            budget=budget if budget.limited else Budget(evaluations=settings.evaluations),
+        )  # fmt: skip
+        return Sample(actions=end.state, evaluations=end.evaluations, strangeness=end.residual)
+
+    def sample(
+        self, context: Context, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED,
+        start: WarmStart | None = None,
+    ) -> Sample:  # fmt: skip
+        rows, device = len(context.tokens), context.tokens.device
+        field = self.field_in(context)
+        return self.solve(field, rows=rows, device=device, generator=generator, budget=budget, start=start)
+
+    def field_in(self, context: Context) -> Field:
+        """`field` in one context, for many evaluations."""
+        return partial(self.field, context)

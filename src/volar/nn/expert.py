@@ -33,8 +33,8 @@ class Expert(nn.Module):
         self.register_buffer("frequencies", torch.tensor(frequencies), persistent=False)
 
     def forward(
-        self, tokens: Float[Tensor, "b s w"], context: Context, sees: Bool[Tensor, "s s"]
-    ) -> Float[Tensor, "b s w"]:
+        self, tokens: Float[Tensor, "b s d"], context: Context, sees: Bool[Tensor, "s s"]
+    ) -> Float[Tensor, "b s d"]:
         """The states of `tokens`, which see the whole context and, by `sees`, one another."""
         assert context.layers is not None
         batch, size = tokens.shape[:2]

@@ -52,8 +52,8 @@ def mcnemar_stratified(tasks: Sequence[Pairs], *, mid: bool = False) -> float:
     """Two-sided exact p-value of "no difference in any task", by convolving the tasks' binomial distributions.
 
     The statistic is the mean over tasks of the paired difference, so every task weighs the same however many scenes it
-    has; with equal numbers of scenes this is McNemar's test on all pairs together (Mantel-Haenszel). Differences of
-    opposite sign in two tasks make it conservative, never liberal, when the tasks have equally many scenes.
+    has; with equal numbers of scenes this is McNemar's test on all pairs together (Mantel-Haenszel). Where tasks
+    differ in opposite directions and the mean difference is zero, it rejects less often than alpha (many scenes).
     """
     sizes = np.array([pairs.total for pairs in tasks])
     if not len(sizes) or (sizes <= 0).any():

@@ -1,7 +1,8 @@
 """Testing while the episodes come in: an anytime-valid test by betting, and group-sequential boundaries.
 
 Betting: Waudby-Smith & Ramdas (2024, arXiv 2010.09686), with a mixture over fixed bets instead of one bet that learns:
-it stops earlier on paired successes (docs/statistics.md). Group design: Lan & DeMets (1983).
+fewer scenes where differences are small, slightly more where they are large (docs/statistics.md). Group design: Lan &
+DeMets (1983).
 """
 
 import math
