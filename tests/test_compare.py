@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from synthetic_compare import episode, plan, run_info
 
 from volar.cli import main
+from volar.cli.compare import Compare
 from volar.cli.compare_plan import default_looks
 from volar.cli.settings import apply_settings
 from volar.cli.train import load_recipe
@@ -23,7 +26,7 @@ from volar.comparison.deviations import deviations
 from volar.comparison.material import read_material
 from volar.comparison.protocol import freeze, read_protocol
 from volar.comparison.session import Session, planned_jobs, read_looks, run_session
-from volar.comparison.sources import kind_of, read_foreign, read_sources
+from volar.comparison.sources import ALLOWANCES, kind_of, read_foreign, read_sources
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.robot import Actor
 from volar.envs import make_env
@@ -307,7 +310,8 @@ def test_settings_vary_one_recipe():
     assert found["b"].learning_rate == 0.01
     for word, message in (
         ("a.polcy.decoder=flow", "Did you mean 'policy'"), ("c.steps=3", "recipe among the arms"),
-        ("a.steps=x", "whole number"), ("a.policy=3", "settings below"), ("a.steps.x=3", "nothing lies below"), ("a.steps", "written arm.key=value"),
+        ("a.steps=x", "whole number"), ("a.policy=3", "settings below"),
+        ("a.steps.x=3", "nothing lies below"), ("a.steps", "written arm.key=value"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=re.escape(message)):
             apply_settings({"a": recipe}, [word])
@@ -614,3 +618,13 @@ def test_a_policy_against_records_of_another(trained, tmp_path, capsys):
     assert result.pairs[0].scenes == 4 and result.pairs[0].left_out.total == 0
     assert compare(old, trained / "a", *words, "--execute", "1", out=tmp_path / "third") == 2
     assert "actions carried out per look: old: [2]; a: [1]" in capsys.readouterr().err
+
+
+def test_the_guide_names_options_that_exist():
+    text = (ROOT / "docs" / "compare.md").read_text().replace("\\\n", " ")
+    commands = [shlex.split(line) for line in re.findall(r"^volar compare (.*)$", text, flags=re.M)]
+    parsed = [tyro.cli(Compare, args=words) for words in commands]
+    assert len(parsed) == 4 and all(len(command.sources) == 2 for command in parsed)
+    assert parsed[1].set == ("all.policy.decoder=flow", "few.policy.decoder_options.steps=2")
+    names = re.findall(r"^\| `([a-z-]+)` \|", text.partition("## Records of others")[2], flags=re.M)
+    assert names == list(ALLOWANCES)
