@@ -367,6 +367,11 @@ def test_records_of_others_are_compared(foreign, capsys):
     assert (protocol.design, protocol.first_seed, protocol.max_episodes) == ("fixed", 500, 10)
     assert (foreign / "out/report.html").is_file()
     assert compare(f"old={foreign / 'a'}", foreign / "b/episodes.jsonl", out=foreign / "out") == 0, "again"
+    capsys.readouterr()
+    assert main(["report", str(foreign / "out"), "--out", str(foreign / "page.html")]) == 0
+    assert (foreign / "page.html").is_file() and (foreign / "result.json").is_file()
+    assert main(["info", str(foreign / "out"), "--json"]) == 0
+    assert '"kind": "comparison"' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

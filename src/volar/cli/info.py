@@ -1,4 +1,4 @@
-"""`volar info PATH`: what a folder is: a data set, a checkpoint, a training run or an evaluation."""
+"""`volar info PATH`: what a folder is: a data set, a checkpoint, a training run, an evaluation or a comparison."""
 
 import json
 from pathlib import Path
@@ -18,6 +18,10 @@ def describe(path: Path) -> dict[str, Any]:
         return describe_dataset(path)
     if (path / "config.json").is_file():
         return describe_checkpoint(path)
+    if (path / "protocol.json").is_file():
+        from volar.comparison.analyse import analyse
+
+        return {"kind": "comparison", **analyse(path).to_json()}
     if (path / "run.json").is_file():
         run = json.loads((path / "run.json").read_text())
         if run.get("kind") == "evaluation":
@@ -53,7 +57,7 @@ def describe_training(path: Path, run: dict[str, Any]) -> dict[str, Any]:
 
 
 def info(path: tyro.conf.Positional[Path]) -> Output:
-    """Describe a data set, a checkpoint, a training run or an evaluation.
+    """Describe a data set, a checkpoint, a training run, an evaluation or a comparison.
 
     Args:
         path: its folder
