@@ -25,6 +25,7 @@ from synthetic_compare import (
     write_small,
 )
 
+from volar.cli import report
 from volar.comparison import ledger, protocol, result, session
 from volar.comparison.analyse import analyse
 from volar.comparison.axes import amount
@@ -508,6 +509,14 @@ def test_markdown_for_a_pull_request(found: Result) -> None:
     assert text.count("none.") == 1
     evil = replace(found, deviations=("a|b<script>",))
     assert "a\\|b\\<script\\>" in to_markdown(evil)
+
+
+def test_volar_report_makes_it_anew(tmp_path: Path) -> None:
+    write_small(tmp_path / "run", {"a": "sf", "b": "ss"})
+    output = report.main([str(tmp_path / "run"), "--out", str(tmp_path / "page.html")])
+    assert output.data == {"report": str(tmp_path / "page.html"), "results": str(tmp_path / "result.json")}
+    assert "2 paired episodes" in (tmp_path / "summary.md").read_text()
+    assert "2 paired episodes" in (tmp_path / "page.html").read_text()
 
 
 def test_page_is_whole_in_itself(page: Path) -> None:
