@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Shaped, UInt8
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from volar.core.atomic import FolderLock, write_files
@@ -69,7 +70,7 @@ def _fill(
     done = _progress(place)
     store = np.lib.format.open_memmap(place / "features.npy", mode="r+") if done else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not progress) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task(f"features of {camera}", total=len(rows), completed=done)
         for count, start in enumerate(range(done, len(rows), batch), start=1):
             chosen = rows[start : start + batch]

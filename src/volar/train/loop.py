@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
@@ -250,8 +251,9 @@ class Loop:
             TextColumn("{task.description}"),
         )
         self.policy.train()
+        shown = self.progress and self.accelerator.is_main_process
         with (
-            Progress(*columns, disable=not self.progress or not self.accelerator.is_main_process) as bar,
+            Progress(*columns, console=Console(stderr=True), disable=not shown) as bar,
             stop_at_next_step() as stop,
         ):
             task = bar.add_task("", total=self.config.steps, completed=self.step)
