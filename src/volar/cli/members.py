@@ -9,12 +9,14 @@ from volar.cli.output import Output
 from volar.core.errors import unknown_name
 from volar.decoders import TABLE as DECODERS
 from volar.envs import TABLE as ENVIRONMENTS
+from volar.planning import TABLE as PLANNERS
 from volar.tokenizers import TABLE as TOKENIZERS
 
 FAMILIES = {
     "backbones": BACKBONES,
     "decoders": DECODERS,
     "environments": ENVIRONMENTS,
+    "planners": PLANNERS,
     "tokenizers": TOKENIZERS,
 }
 
@@ -23,7 +25,7 @@ def list_family(family: tyro.conf.Positional[str] = "families") -> Output:
     """List the members of a family.
 
     Args:
-        family: backbones, decoders, environments, tokenizers, tasks; or nothing, for the families themselves.
+        family: backbones, decoders, environments, planners, tokenizers, tasks; or nothing, for the families themselves.
     """
     if family == "families":
         return Output({"families": [*FAMILIES, "tasks"]})

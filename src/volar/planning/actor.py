@@ -7,14 +7,16 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from volar.core.errors import ConfigError
 from volar.core.robot import Actor, Chunk, Env, Observation, PrivilegedActor, RestorableEnv, require_match
-from volar.planning.planner import Limit, Plan, Planner, Root, Simulate
+from volar.planning.planner import Limit, Plan, Planner, Root
 from volar.planning.simulation import Propose, SimulationConfig, Simulator, Value, require_exact_restore, state_key
+from volar.planning.workers import SimulatorPool
 
 Follow = Literal["replan", "open_loop"]
 STATE = "simulator state, saved and restored by a planner"
@@ -53,7 +55,7 @@ class PlanningActor(PrivilegedActor):
     max_steps: time-out of the episodes, beyond which no success is worth finding. follow: "open_loop" carries out a
     found solution to its end as it was simulated, "replan" its first edge only. make_simulator: another environment
     to plan in, whose dynamics may differ but whose states are the same; None plans in the very environment that it
-    acts in. workers: takes a Simulator's place for the simulations themselves (see workers.py).
+    acts in. pool: simulates in worker processes, in which `make_simulator` has no say.
     journal: told every decision.
 
     Raises ConfigError at the first episode where the environment cannot be restored exactly.
@@ -62,7 +64,7 @@ class PlanningActor(PrivilegedActor):
     def __init__(
         self, policy: Actor, planner: Planner, propose: Propose, *, config: SimulationConfig, limit: Limit,
         max_steps: int, follow: Follow = "replan", value: Value | None = None,
-        make_simulator: Callable[[], RestorableEnv] | None = None, workers: Callable[[str], Simulate] | None = None,
+        make_simulator: Callable[[], RestorableEnv] | None = None, pool: SimulatorPool | None = None,
         journal: Callable[[Decision], None] | None = None,
     ) -> None:  # fmt: skip
         if max_steps < 1:
@@ -73,7 +75,7 @@ class PlanningActor(PrivilegedActor):
         flags = (FLAG,) if config.oracle else ()
         self.privileged = (*policy.privileged, STATE, *flags, OWN if make_simulator is None else OTHER)
         self._propose, self._value, self._journal = propose, value, journal
-        self._make_simulator, self._workers = make_simulator, workers
+        self._make_simulator, self._pool = make_simulator, pool
         self._own: RestorableEnv | None = None
         self._env: RestorableEnv | None = None
         self._simulator: Simulator | None = None
@@ -115,7 +117,7 @@ class PlanningActor(PrivilegedActor):
             simulator.begin(observation.instruction)
             self._begun = True
         evaluations = simulator.evaluations
-        simulate: Simulate = simulator if self._workers is None else self._workers(observation.instruction)
+        simulate = simulator if self._pool is None else partial(self._pool, instruction=observation.instruction)
         left = self.max_steps - self._step
         candidates = simulator.candidates(state, observation, seed=self._seed)
         looked = simulator.evaluations - evaluations

@@ -359,4 +359,5 @@ class TreeSearch(Planner):
             values=values,
             chosen=chosen,
             tree=tree.to_json(),
+            states={key: node.state for key, node in tree.nodes.items()},
         )

@@ -8,7 +8,7 @@ Letters: n candidates, h horizon, m steps that were carried out, a action dimens
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,7 +163,7 @@ class Plan:
     chunks, visits, values: what was tried at the root, how often, and its mean return. chosen: row of these;
     None where nothing was simulated and `actions` is the policy's own chunk.
     fallback: why the policy decided alone; "" where the planner did.
-    tree: the search tree as plain JSON; None for planners without one.
+    tree: the search tree as plain JSON, None for planners without one. states: of its nodes, by key.
     """
 
     actions: Float32[np.ndarray, "m a"]
@@ -175,6 +175,7 @@ class Plan:
     chosen: int | None = None
     fallback: str = ""
     tree: dict[str, Any] | None = None
+    states: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Planner(ABC):

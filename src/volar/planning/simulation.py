@@ -88,7 +88,8 @@ class Simulator:
         return self._evaluations
 
     def __call__(self, requests: Sequence[Request], expired: Expired) -> list[Simulated]:
-        return [self._simulate(request, expired) for request in requests]
+        """In their order. Those that time does not even allow to begin come back unfinished and cost nothing."""
+        return [_not_begun(request) if expired() else self._simulate(request, expired) for request in requests]
 
     def _simulate(self, request: Request, expired: Expired) -> Simulated:
         before, gamma = self._evaluations, self.config.discount
@@ -174,6 +175,14 @@ class Simulator:
             if len(self._chunks) > CHUNKS_KEPT:
                 self._chunks.popitem(last=False)
         return self._chunks[key, mixed]
+
+
+def _not_begun(request: Request) -> Simulated:
+    actions = np.zeros((0, 0), np.float32) if request.actions is None else request.actions[:0]
+    key = state_key(request.state)
+    return Simulated(
+        state=request.state, key=key, actions=actions, reward=0.0, discount=1.0, value=0.0, finished=False
+    )  # fmt: skip
 
 
 def _mix(key: str, seed: int, number: int) -> int:

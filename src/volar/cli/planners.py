@@ -1,0 +1,162 @@
+"""Policies under planners, made in the processes that run episodes, and what is written down of their decisions."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from volar.cli.actors import ActorMaker
+from volar.core.atomic import write_files
+from volar.core.errors import ConfigError
+from volar.core.registry import build_config
+from volar.core.robot import ActionSpec, Actor, RestorableEnv
+from volar.envs import make_env
+from volar.planning import TABLE
+from volar.planning.actor import Decision, Follow, PlanningActor
+from volar.planning.drawing import most_visited, tree_svg
+from volar.planning.library import ChunkLibrary, fit_library
+from volar.planning.planner import Limit
+from volar.planning.proposals import around_policy, from_library, from_policy
+from volar.planning.simulation import Propose, SimulationConfig
+
+Proposals = Literal["around", "policy", "library"]
+PARTS, WHOLE = "decisions", "decisions.jsonl"
+PICTURES = 16  # nodes of a drawn tree that get one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The planner of an arm and what it may spend on a decision."""
+
+    planner: str
+    options: Mapping[str, Any]
+    limit: Limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerMaker:
+    """Makes the actor of an arm inside a worker process. Arms that are no planner's are those of `policies`.
+    drawn: (seed, number) of the decision whose tree is drawn."""
+
+    policies: ActorMaker
+    arms: Mapping[str, Chosen]
+    simulation: SimulationConfig
+    task: str
+    cameras: Mapping[str, int]
+    folder: Path
+    max_steps: int
+    follow: Follow
+    proposals: Proposals
+    num: int
+    library: ChunkLibrary | None
+    drawn: tuple[int, int] | None
+
+    def __call__(self, arm: str) -> Actor:
+        if arm not in self.arms:
+            return self.policies(arm)
+        chosen, spec = self.arms[arm], self.policies.robot.action
+        (name,) = self.policies.arms
+        cls = TABLE.load(chosen.planner)
+        return PlanningActor(
+            self.policies(name),
+            cls(build_config(cls, chosen.options), spec=spec),
+            _propose(self.proposals, spec, self.num, self.library),
+            config=self.simulation,
+            limit=chosen.limit,
+            max_steps=self.max_steps,
+            follow=self.follow,
+            journal=partial(self._note, arm),
+        )
+
+    def _note(self, arm: str, decision: Decision) -> None:
+        """One file per episode, begun anew when the episode is, so that an interrupted run leaves nothing twice."""
+        path = self.folder / PARTS / f"{arm}-{decision.seed}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if decision.number == 0 else "a") as stream:
+            stream.write(json.dumps({"arm": arm, "task": self.task, **decision.to_json()}, allow_nan=False) + "\n")
+        if (decision.seed, decision.number) == self.drawn and decision.plan.tree is not None:
+            self._draw(arm, decision)
+
+    def _draw(self, arm: str, decision: Decision) -> None:
+        tree = decision.plan.tree
+        assert tree is not None
+        env = make_env(self.task, cameras=self.cameras)
+        try:
+            assert isinstance(env, RestorableEnv)
+            shown = most_visited(tree, PICTURES) if self.cameras else set()
+            states = {key: decision.plan.states[key] for key in sorted(shown)}
+            pictures = {key: _picture(env, state) for key, state in states.items()}
+        finally:
+            env.close()
+        title = f"{arm}, {self.task}, seed {decision.seed}, decision {decision.number + 1}"
+        drawing = tree_svg(tree, title=title, chosen=decision.plan.chosen, pictures=pictures)
+        folder = self.folder / "trees"
+        write_files({folder / f"{arm}-{decision.seed}-{decision.number}.svg": drawing.encode()})
+
+
+def _picture(env: RestorableEnv, state: bytes) -> str:
+    from volar.evaluation.films import film_strip
+
+    env.restore(state)
+    frames = next(iter(env.observe().images.values()))[None]
+    return f"data:image/jpeg;base64,{base64.b64encode(film_strip(frames, count=1)).decode()}"
+
+
+def _propose(proposals: Proposals, spec: ActionSpec, num: int, library: ChunkLibrary | None) -> Propose:
+    if proposals == "library":
+        assert library is not None
+        return partial(from_library, library=library, num=num)
+    return partial(from_policy, num=num) if proposals == "policy" else partial(around_policy, spec=spec, num=num)
+
+
+def planner_options(cls: type, name: str, settings: Sequence[str]) -> dict[str, Any]:
+    """The options that `name.key=value` settings give this planner, proved against its Config. Raises ConfigError."""
+    options = {}
+    for setting in settings:
+        key, equals, text = setting.removeprefix(f"{name}.").partition("=")
+        if not equals:
+            raise ConfigError(f"An option is written planner.key=value, such as tree_search.depth=20; got {setting!r}.")
+        if setting.startswith(f"{name}."):
+            try:
+                options[key] = json.loads(text)
+            except ValueError:
+                options[key] = text
+    build_config(cls, options)
+    return options
+
+
+def library_from(path: Path | None, proposals: str, *, horizon: int, size: int) -> ChunkLibrary | None:
+    """The library at `path`: a file of one, or a data set from whose episodes it is made. None where none is wanted."""
+    if proposals not in get_args(Proposals):
+        raise ConfigError(f"proposals must be one of {', '.join(get_args(Proposals))}; got {proposals!r}.")
+    if (path is None) != (proposals != "library"):
+        raise ConfigError("--proposals library and --library PATH go together.")
+    if path is None or path.is_file():
+        return None if path is None else ChunkLibrary.load(path)
+
+    from volar.data.layout import ACTION
+    from volar.data.lerobot import open_dataset
+
+    dataset = open_dataset(path)
+    actions = np.asarray(dataset.arrays[ACTION], dtype=np.float32)
+    starts = [
+        row for episode in dataset.episodes for row in range(episode.start, episode.stop - horizon + 1, horizon)
+    ]  # fmt: skip
+    if not starts:
+        raise ConfigError(f"{path} has no episode of at least {horizon} steps, the policy's horizon.")
+    return fit_library(np.stack([actions[row : row + horizon] for row in starts]), size=size, seed=0)
+
+
+def kept_decisions(folder: Path) -> list[dict[str, Any]]:
+    """All decisions of a run, by arm and seed; written to decisions.jsonl as well."""
+    parts = sorted((folder / PARTS).glob("*.jsonl"))
+    rows = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+    rows.sort(key=lambda row: (row["arm"], row["seed"], row["decision"]))
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_files({folder / WHOLE: text.encode()})
+    return rows
