@@ -92,7 +92,7 @@ def test_learns_and_the_checkpoint_rebuilds_the_policy(data, tmp_path):
     actor.reset(5)
     chunk = actor.act(observation)
     assert chunk.actions.shape == (4, first.robot.action.dim) and chunk.execute == 2
-    assert chunk.evaluations == first.decoder.evaluations
+    assert 1 <= chunk.evaluations <= 64
     actor.reset(5)
     assert np.array_equal(actor.act(observation).actions, chunk.actions)
 
