@@ -50,7 +50,7 @@ class Demo:
     """folder of the demo"""
     demonstrations: int = 25
     """per task"""
-    steps: int = 1500
+    steps: int = 1000
     """of training for regression; the others get as many FLOPs"""
     episodes: int = 20
     """scenes per task at most"""
@@ -96,6 +96,7 @@ def run_demo(command: Demo) -> Path:
                 sources=tuple(f"{name}={os.path.relpath(__file__)}" for name in ("regression", "flow", "equilibrium")),
                 set=(f"all.steps={command.steps}", *SETTINGS), data=out / "data", tasks=TASKS,
                 out=out / "comparison", match="train-flops", execute=("4",), episodes=command.episodes,
+                control_scenes=8, films=8,
                 question="Does a flow or an equilibrium decoder beat regression at equal training compute?",
                 workers=command.workers,
             )
