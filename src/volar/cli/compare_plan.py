@@ -16,6 +16,7 @@ from volar.comparison.sources import Facts, read_sources, require_alike, take_ov
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.fingerprint import git_commit, package_versions
 from volar.core.robot import Outcome, RobotSpec, require_match
+from volar.envs import instructions
 from volar.evaluation.records import unpaired
 
 EPISODES, FIRST_SEED, MAX_STEPS = 100, 1000, 150
@@ -66,8 +67,9 @@ def make_plan(command: Compare) -> Plan:
         for task in scenes.tasks:
             other_instruction(scenes.tasks, task, scenes.first_seed)
     matched = _frozen_match(command, entrants) or match_entrants(
-        entrants, execute, axis=_axis(command, entrants), budget=command.budget, data=command.data
-    )
+        entrants, execute, axis=_axis(command, entrants), budget=command.budget, data=command.data,
+        instructions=[instructions(task)[0] for task in scenes.tasks] if robot is not None else (),
+    )  # fmt: skip
     protocol = _protocol(command, entrants, matched, scenes, execute, looks, allowed)
     return Plan(protocol=protocol, entrants=entrants, matched=matched, robot=robot, looks=looks)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from volar.cli.actors import Acting, ActorMaker
 from volar.cli.compare import Compare
 from volar.cli.compare_plan import Plan
-from volar.cli.entrants import Entrant, read_spending, scaled, train_member
+from volar.cli.entrants import Entrant, read_spending, scaled, train_member, typical_instruction
 from volar.cli.evaluate import one_environment, other_instruction, square_cameras
 from volar.comparison.ledger import Ledger, ledger_of, write_ledgers
 from volar.comparison.protocol import read_protocol
@@ -17,7 +17,7 @@ from volar.comparison.session import Session, planned_jobs, run_session
 from volar.comparison.sources import control_arms, copy_film, take_over
 from volar.core.fingerprint import fingerprint
 from volar.core.robot import Episode
-from volar.envs import make_env
+from volar.envs import instructions, make_env
 from volar.envs.rollout import run_groups
 from volar.envs.workers import Group
 from volar.evaluation.records import read
@@ -80,13 +80,16 @@ def keep_ledger(plan: Plan, command: Compare, policies: Mapping[str, str]) -> No
         if entrant.foreign is not None or entrant.card is not None:
             ledgers[entrant.name] = {member: ledger_of(episodes[member]) for member in members}
         else:
-            ledgers[entrant.name] = _own_ledgers(members, episodes, policies, matched.evaluations)
+            told = [instructions(task)[0] for task in plan.protocol.tasks]
+            ledgers[entrant.name] = _own_ledgers(
+                members, episodes, policies, matched.evaluations, typical_instruction(told)
+            )
     write_ledgers(path, ledgers)
 
 
 def _own_ledgers(
     members: Sequence[str], episodes: Mapping[str, Sequence[Episode]], policies: Mapping[str, str],
-    evaluations: int | None,
+    evaluations: int | None, instruction: str,
 ) -> dict[str, Ledger]:  # fmt: skip
     """Counted and timed on the first member: the others differ in their numbers only."""
     import torch
@@ -98,7 +101,8 @@ def _own_ledgers(
 
     policy = Policy.load(Path(policies[members[0]]))
     budget = UNLIMITED if evaluations is None else Budget(evaluations=evaluations)
-    counts, timing = count_policy(policy, budget=budget), time_policy(policy, budget=budget)
+    counts = count_policy(policy, instruction=instruction, budget=budget)
+    timing = time_policy(policy, instruction=instruction, budget=budget)
     return {
         member: ledger_of(
             episodes[member], counts=counts, timing=timing, training=read_spending(Path(policies[member])),

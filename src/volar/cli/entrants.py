@@ -123,14 +123,18 @@ def scaled(config: TrainConfig, steps: int | None) -> TrainConfig:
 
 
 def match_entrants(
-    entrants: Sequence[Entrant], execute: Mapping[str, int], *, axis: str, budget: float | None, data: Path | None
-) -> tuple[Matched, ...]:
-    """One entry per arm. budget: amount on the axis that all arms get; None takes the first arm's own."""
+    entrants: Sequence[Entrant], execute: Mapping[str, int], *, axis: str, budget: float | None, data: Path | None,
+    instructions: Sequence[str],
+) -> tuple[Matched, ...]:  # fmt: skip
+    """One entry per arm. budget: amount on the axis that all arms get; None takes the first arm's own. instructions:
+    of the tasks to be compared; their length is what reading them costs."""
     if axis == "none":
         if budget is not None:
             raise ConfigError("A --budget needs an axis: --match train-flops, train-samples, nfe, inference-flops ...")
         return tuple(Matched(name=entrant.name) for entrant in entrants)
-    contenders = [contender(entrant, execute.get(entrant.name, 1), axis=axis, data=data) for entrant in entrants]
+    contenders = [
+        contender(each, execute.get(each.name, 1), axis=axis, data=data, instructions=instructions) for each in entrants
+    ]
     if budget is None:
         return match(contenders, axis)
     if not budget > 0:
@@ -138,7 +142,9 @@ def match_entrants(
     return match([_budget(axis, budget), *contenders], axis)[1:]
 
 
-def contender(entrant: Entrant, execute: int, *, axis: str, data: Path | None) -> Contender:
+def contender(
+    entrant: Entrant, execute: int, *, axis: str, data: Path | None, instructions: Sequence[str]
+) -> Contender:
     """What is known of an arm's compute: counted on the policy, timed where the axis is a time."""
     if entrant.config is not None:
         assert data is not None
@@ -151,11 +157,13 @@ def contender(entrant: Entrant, execute: int, *, axis: str, data: Path | None) -
     from volar.policies.vla import Policy
 
     policy = Policy.load(Path(entrant.policy["folder"]))
-    counts, facts = count_policy(policy), entrant.policy["facts"]
+    typical = typical_instruction(instructions)
+    counts, facts = count_policy(policy, instruction=typical), entrant.policy["facts"]
     spent = read_spending(Path(entrant.policy["folder"]), step=facts.get("step"))
     stored = float(spent.get("feature_flops") or 0) if isinstance(policy.backbone, FrozenVision) else 0.0
     return Contender(
-        name=entrant.name, execute=execute, counts=counts, timing=time_policy(policy) if axis == "latency" else None,
+        name=entrant.name, execute=execute, counts=counts,
+        timing=time_policy(policy, instruction=typical) if axis == "latency" else None,
         steps=spent.get("training_steps"), samples_per_step=facts.get("train", {}).get("batch"),
         stored_features=bool(stored and counts.feature_flops),
         frames=round(stored / counts.feature_flops) if stored and counts.feature_flops else 0,
@@ -179,13 +187,19 @@ def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data:
     policy = Policy(config.policy, robot=robot_of(dataset, config), statistics=statistics)
     fit_tokenizer(dataset, policy, config, split_episodes(dataset, config.validation, config.seed).train)
     frozen = isinstance(policy.backbone, FrozenVision) and config.cache_features
-    timed = axis == "train-seconds"
+    typical, timed = typical_instruction(dataset.tasks), axis == "train-seconds"
     return Contender(
         name=name, steps=config.steps, samples_per_step=config.batch, scalable=True, stored_features=frozen,
         frames=len(selected_frames(dataset, config.stride)) if frozen else 0,
         seconds_per_step=time_training_step(policy, rows=config.batch, stored=frozen) if timed else None,
-        execute=execute, counts=count_policy(policy), timing=time_policy(policy) if axis == "latency" else None,
+        execute=execute, counts=count_policy(policy, instruction=typical),
+        timing=time_policy(policy, instruction=typical) if axis == "latency" else None,
     )  # fmt: skip
+
+
+def typical_instruction(instructions: Sequence[str]) -> str:
+    """The one of middle length: longer ones cost more to read."""
+    return sorted(instructions, key=len)[len(instructions) // 2]
 
 
 def _budget(axis: str, amount: float) -> Contender:
