@@ -12,6 +12,7 @@ from unittest.mock import patch
 import numpy as np
 from synthetic_run import _frames
 
+from volar.comparison.discord import frame_steps
 from volar.comparison.ledger import Ledger, write_ledgers
 from volar.comparison.protocol import ArmPlan, Protocol, freeze, read_protocol
 from volar.comparison.result import DECIDED
@@ -145,7 +146,7 @@ def write_comparison(folder: Path, *, films: bool = True, broken: int = 3) -> Pa
     rng = np.random.default_rng(11)
     members = {arm: tuple(f"{arm}@{seed}" for seed in TRAINING_SEEDS) for arm in RATES}
     controls = ("shuffled_instruction", "blank_images")
-    protocol = plan(members, controls=controls, control_scenes=CONTROL_SCENES)
+    protocol = plan(members, controls=controls, control_scenes=CONTROL_SCENES, margin=0.03)
     roles = {f"{arm}/{kind}": kind for arm in RATES for kind in controls} | {"expert": "expert"}
     freeze(folder, protocol)
     begin(folder, run_info(protocol, roles), beside=BESIDE)
@@ -160,8 +161,8 @@ def write_comparison(folder: Path, *, films: bool = True, broken: int = 3) -> Pa
                     steps = int(rng.integers(60, 130)) if won else MAX_STEPS
                     failed = arm == "equilibrium" and k == 2 and task == "metaworld/push" and seed < FIRST_SEED + broken
                     facts = {"outcome": Outcome.ERROR, "error": "EpisodeError: the worker died"} if failed else {}
-                    film = _film(folder, rng, member, task, seed, won) if films else None
-                    file.append(_timed(rng, arm, episode(member, task, seed, won, steps=steps, **facts)), film)
+                    ended = _timed(rng, arm, episode(member, task, seed, won, steps=steps, **facts))
+                    file.append(ended, _film(folder, rng, ended) if films else None)
             _controls(file, rng, arm, protocol)
         for task, seed in hard:
             if seed < FIRST_SEED + CONTROL_SCENES:
@@ -186,11 +187,13 @@ def _timed(rng: np.random.Generator, arm: str, episode: Episode) -> Episode:
     return replace(episode, latencies=tuple(latencies.tolist()), evaluations=(evaluations,) * looks)
 
 
-def _film(folder: Path, rng: np.random.Generator, member: str, task: str, seed: int, won: bool) -> str | None:
-    if seed >= FIRST_SEED + FILMED:
+def _film(folder: Path, rng: np.random.Generator, ended: Episode) -> str | None:
+    job = ended.job
+    if job.seed >= FIRST_SEED + FILMED:
         return None
-    film = f"films/{member}-{task.partition('/')[2]}-{seed}.jpg"
-    (folder / film).write_bytes(film_strip(_frames(rng, won, side=80)))
+    film = f"films/{job.arm}-{job.task.partition('/')[2]}-{job.seed}.jpg"
+    frames = _frames(rng, bool(ended.success), side=80)
+    (folder / film).write_bytes(film_strip(frames, count=len(frame_steps(ended))))
     return film
 
 

@@ -42,6 +42,7 @@ from volar.core.errors import ConfigError
 from volar.envs.difficulty import GROUPS, harder_tasks
 from volar.evaluation import records, run, summary
 from volar.evaluation.run import begin
+from volar.evaluation.wording import percent
 from volar.statistics import bootstrap
 from volar.statistics.agreement import cohen_kappa
 from volar.statistics.intervals import Interval, Pairs, paired_difference, wilson
@@ -502,9 +503,11 @@ def test_result_follows_the_documented_schema(page: Path, found: Result) -> None
 
 def test_markdown_for_a_pull_request(found: Result) -> None:
     text = plain(to_markdown(found))
-    assert "- **flow is better than regression by 9 points: 95 % interval" in text
-    assert "| mean of tasks | 76 %" in text
-    assert "| registered test | +9 (" in text
+    assert f"- **{plain(found.pairs[0].sentence)}**" in text
+    assert found.pairs[0].sentence.startswith("flow is better than regression by ")
+    assert found.arms[0].overall is not None
+    assert f"| mean of tasks | {plain(percent(found.arms[0].overall.estimate))} ·" in text
+    assert "| registered test | +" in text
     assert "| training FLOPs | 1.21 PFLOP | 1.21 PFLOP | 1.21 PFLOP |" in text
     assert text.count("none.") == 1
     evil = replace(found, deviations=("a|b<script>",))
@@ -574,7 +577,7 @@ def test_page_reads_well_at_every_width(browser: Chromium, page: Path, width: in
     browser.open(page, width=width)
     text = plain(browser.evaluate("document.body.innerText"))
     for words in (
-        "flow is better than regression by 9 points", "Deviations: none.", "Does it use the instruction?",
+        "flow is better than regression by", "95 % interval", "Deviations: none.", "Does it use the instruction?",
         "inference FLOPs per executed action", "Solved by one, not by the other", "3 episodes of the arms broke",
         "EpisodeError: the worker died", "standard deviation",
     ):  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.stats import norm
 
 from volar.comparison.outcomes import Draws, Scenes, paired_draws
@@ -111,7 +111,7 @@ def _anytime_outside(blocks: Float[np.ndarray, "n tasks"], margin: float) -> flo
     low, high = 1e-6, 0.5
     if excess(high) >= 0:
         return 1.0
-    return low if excess(low) < 0 else float(brentq(excess, low, high, xtol=1e-5))
+    return low if excess(low) < 0 else root_scalar(excess, bracket=(low, high), xtol=1e-5).root
 
 
 def _group(scenes: Scenes, protocol: Protocol) -> Judgement | None:
@@ -133,7 +133,10 @@ def _group(scenes: Scenes, protocol: Protocol) -> Judgement | None:
         return max(found - boundary for found, boundary in zip(z, design.boundaries, strict=True))
 
     low, high = 1e-8, 0.999
-    p = 1.0 if excess(high) < 0 else low if excess(low) >= 0 else float(brentq(excess, low, high, rtol=1e-4))
+    if excess(high) < 0:
+        p = 1.0
+    else:
+        p = low if excess(low) >= 0 else root_scalar(excess, bracket=(low, high), xtol=1e-5).root
     boundary = group_sequential(fractions, alpha=protocol.alpha).boundaries[-1]
     return Judgement(
         interval=draws[-1].interval(float(1 - 2 * norm.sf(boundary))), p=p,

@@ -24,7 +24,7 @@ from volar.comparison.figures import difference_scale, scatters, watch
 from volar.comparison.labels import key_text
 from volar.comparison.markdown import to_markdown
 from volar.comparison.result import Discordant, FailedEpisode, PairOutcome, Result, Take
-from volar.comparison.words import DESIGNS, guard_sentences, limit, recipe_sentence
+from volar.comparison.words import DESIGNS, chance, guard_sentences, limit, recipe_sentence
 from volar.core.atomic import write_files
 from volar.evaluation.films import GAP, data_uri
 from volar.evaluation.report import MARKS
@@ -91,6 +91,7 @@ def render(result: Result, folder: Path) -> str:
     environment.filters.update(
         percent=percent, percent_range=percent_range, points=points, limit=limit, duration=duration, number=number,
         label=label, listed=listed, facts=fact_rows, sentence=sentence, amount=amount, after=recipe_sentence,
+        chance=chance,
     )  # fmt: skip
     protocol, script = result.registration.protocol, files("volar.comparison").joinpath("page.js").read_text()
     registered = [pair for pair in result.pairs if pair.registered]

@@ -46,6 +46,11 @@ def limit(difference: float) -> str:
     return f"{'+' if difference > 0 else MINUS}{abs(100 * difference):.1f}"
 
 
+def chance(p: float) -> str:
+    """'= 0.012', '< 0.0001'"""
+    return f"<{SPACE}0.0001" if p < 0.0001 else f"={SPACE}{p:.2g}"
+
+
 def pair_sentence(
     *, reference: str, other: str, standing: Standing, interval: Interval | None, size: str, compute: str,
     protocol: Protocol, corrected: int,
