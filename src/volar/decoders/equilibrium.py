@@ -19,7 +19,7 @@ Energy = Literal["none", "dot", "norm"]
 
 
 class Equilibrium(RestingDecoder):
-    """Generative. Spends as many evaluations as a chunk needs and tells by what is left of the field how strange it is."""
+    """Generative. Spends as many evaluations as a chunk needs and tells how strange it is by the field that is left."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(Settings):
@@ -35,10 +35,14 @@ class Equilibrium(RestingDecoder):
 
     def __init__(self, config: Config, *, width: int, horizon: int, action_dim: int) -> None:
         super().__init__()
-        self.config, self.settings, self.shape = config, config, (horizon, action_dim)
+        self.config, self.shape = config, (horizon, action_dim)
         self.position = nn.Parameter(torch.randn(horizon, width) * 0.02)
         self.action_in = nn.Sequential(nn.Linear(action_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.out = nn.Linear(width, action_dim)
+
+    @property
+    def settings(self) -> Settings:
+        return self.config
 
     def tokens(self, chunks: Float[Tensor, "b h a"]) -> Float[Tensor, "b h d"]:
         """What continues the context."""
