@@ -17,6 +17,7 @@ import tyro
 from synthetic_compare import episode, plan, run_info
 
 from volar.cli import main
+from volar.cli.actors import share_frozen
 from volar.cli.compare import Compare
 from volar.cli.compare_plan import default_looks
 from volar.cli.settings import apply_settings
@@ -613,6 +614,26 @@ def test_a_served_policy_is_an_arm_like_any_other(trained, tmp_path):
             (record.key[1:], record.episode.outcome, record.episode.total_reward)
         )
     assert steps["a"] == steps["served"] and steps["a/blank_images"] == steps["served/blank_images"]
+
+
+def test_policies_share_what_is_frozen_and_equal():
+    """Where weights differ, or learn, nothing is shared."""
+    import torch
+    from torch import nn
+
+    first, second = (nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2)) for _ in range(2))
+    for module in (first, second):
+        module[:2].requires_grad_(False)
+    second[0].load_state_dict(first[0].state_dict())
+    second[2].load_state_dict(first[2].state_dict())
+    inputs = torch.randn(4, 3)
+    before, kept = second(inputs), {}
+    share_frozen(first, kept)
+    share_frozen(second, kept)
+    same = [mine.data_ptr() == theirs.data_ptr()
+            for mine, theirs in zip(first.parameters(), second.parameters(), strict=True)]  # fmt: skip
+    assert same == [True, True, False, False, False, False]
+    assert torch.equal(second(inputs), before)
 
 
 def test_a_policy_against_records_of_another(trained, tmp_path, capsys):

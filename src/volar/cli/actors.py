@@ -3,11 +3,15 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from volar.core.errors import ConfigError
 from volar.core.robot import Actor, RobotSpec
 from volar.envs import TABLE
 from volar.evaluation.run import Role
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 REMOTE = ("ws://", "wss://")
 
@@ -34,6 +38,7 @@ class ActorMaker:
     robot: RobotSpec
     environment: str
     _policies: dict[Acting, Actor] = field(default_factory=dict, init=False, repr=False)
+    _frozen: dict[str, "Tensor"] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, arm: str) -> Actor:
         from volar.envs.controls import BlankImages, RandomActor
@@ -45,11 +50,11 @@ class ActorMaker:
             return TABLE.load(self.environment).expert()
         own = replace(acting, role="policy")
         if own not in self._policies:
-            self._policies[own] = _load(own)
+            self._policies[own] = _load(own, self._frozen)
         return BlankImages(self._policies[own]) if acting.role == "blank_images" else self._policies[own]
 
 
-def _load(acting: Acting) -> Actor:
+def _load(acting: Acting, frozen: dict[str, "Tensor"]) -> Actor:
     if acting.policy.startswith(REMOTE):
         from volar.serving.client import RemoteActor
 
@@ -59,7 +64,19 @@ def _load(acting: Acting) -> Actor:
     from volar.policies.actor import load_policy
 
     budget = UNLIMITED if acting.evaluations is None else Budget(evaluations=acting.evaluations)
-    return load_policy(acting.policy, execute=acting.execute, budget=budget)
+    actor = load_policy(acting.policy, execute=acting.execute, budget=budget)
+    share_frozen(actor.policy, frozen)
+    return actor
+
+
+def share_frozen(module: "nn.Module", kept: dict[str, "Tensor"]) -> None:
+    """Let frozen parameters that are equal to those of an earlier policy be the very same memory: policies trained on
+    one pretrained backbone differ in a few per cent of their weights. kept: name -> tensor of earlier ones."""
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            known = kept.setdefault(name, parameter.data)
+            if known.shape == parameter.shape and known.dtype == parameter.dtype and bool((known == parameter).all()):
+                parameter.data = known
 
 
 def read_token(variable: str | None) -> str | None:

@@ -15,6 +15,7 @@ from volar.comparison.ledger import Ledger, ledger_of, write_ledgers
 from volar.comparison.protocol import read_protocol
 from volar.comparison.session import Session, planned_jobs, run_session
 from volar.comparison.sources import control_arms, copy_film, take_over
+from volar.core.atomic import FolderLock
 from volar.core.fingerprint import fingerprint
 from volar.core.robot import Episode
 from volar.envs import instructions, make_env
@@ -28,6 +29,15 @@ OF_A_POLICY = ("shuffled_instruction", "blank_images")  # controls that each arm
 
 def train_members(plan: Plan, command: Compare) -> dict[str, str]:
     """Train what is missing. Returns member -> folder of its checkpoint or address of its server; records have none."""
+    lock = FolderLock(command.out / "arms") if any(entrant.config for entrant in plan.entrants) else None
+    try:
+        return _train_members(plan, command)
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _train_members(plan: Plan, command: Compare) -> dict[str, str]:
     policies: dict[str, str] = {}
     for entrant, matched in zip(plan.entrants, plan.matched, strict=True):
         if entrant.policy is not None:
