@@ -139,6 +139,11 @@ def test_one_task_is_the_binomial_test(split):
     assert mcnemar_stratified([pairs, table(20, 0, 0, 0)]) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("split", "p"), [((1, 0), 0.5), ((1, 1), 0.75), ((2, 2), 1 - 0.375 / 2), ((0, 0), 1.0)])
+def test_mid_p_by_hand(split, p):
+    assert mcnemar_mid_p(table(3, *split, 2)) == pytest.approx(p)
+
+
 def test_equal_numbers_of_scenes_pool_the_tasks():
     tasks = [table(10, 6, 1, 3), table(2, 5, 3, 10)]
     assert mcnemar_stratified(tasks) == pytest.approx(mcnemar_exact(table(12, 11, 4, 13)))

@@ -120,9 +120,8 @@ def equivalence_paired(tasks: Sequence[Pairs], *, margin: float, alpha: float = 
 
 def _both_tails(chances: Float[np.ndarray, " k"], tail: int, *, mid: bool) -> float:
     """P(as far from the centre as `tail`, or farther) of a symmetric distribution over 0..k-1; tail: the lower one."""
-    inside = float(chances[tail + 1 : len(chances) - 1 - tail].sum())
+    if len(chances) == 1:  # nothing tells the arms apart
+        return 1.0
     observed = float(chances[tail]) * (1 if 2 * tail == len(chances) - 1 else 2)
     outside = 2 * float(chances[:tail].sum())
-    if not inside:
-        return 1.0
     return min(1.0, outside + (observed / 2 if mid else observed))
