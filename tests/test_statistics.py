@@ -583,3 +583,15 @@ def test_plan_study_refuses(words, says, capsys):
 def test_bad_input_is_named(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+def test_published_totals_from_the_command_line(capsys):
+    assert main(["published", "0.968:500", "0.972:500", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict"] == "provably not" and 0.4 < told["smallest_p"] < told["largest_p"] < 1
+    assert main(["published", "0.90:100", "0.40:100"]) == 0
+    assert "They differ" in capsys.readouterr().out
+    hints = {"96.8:500": "0.965", "0.9": "RATE:EPISODES", "0.955:10": "nearest"}
+    for bad, hint in hints.items():
+        assert main(["published", bad, "0.8:10"]) == 2
+        assert hint in capsys.readouterr().err

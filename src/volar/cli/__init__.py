@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a recipe on a data set, or continue a run",
     "evaluate": "run paired episodes of policies and control arms; continues where it stopped",
     "report": "one self-contained HTML page from a run",
+    "published": "what two success rates from papers allow to say, and what not",
     "serve": "put a policy behind a WebSocket, for robots and simulators in other processes",
     "info": "describe a data set, a checkpoint or a run",
     "list": "list the members of a family: decoders, backbones, environments, tasks ...",
