@@ -210,6 +210,7 @@ def test_scenes_that_differ_broke_or_are_missing_are_left_out(tmp_path: Path) ->
     assert (pair.scenes, pair.wins, pair.losses) == (5, 1, 0)
     text = "\n".join(found.warnings)
     assert "One scene began differently for b and a although task and seed are the same: left out" in text
+    assert "One scene was not met by every policy of b and a: left out of their difference." in text
     assert "One episode of the arms broke" in text
     assert [(one.arm, one.seed) for one in found.broken] == [("b", FIRST_SEED + 3)]
 
@@ -282,10 +283,13 @@ def test_compute_that_is_unknown_is_not_called_equal(tmp_path: Path) -> None:
     assert "equal training FLOPs intended, not counted" in found.verdict[0]
     assert found.arms[0].axes["training_flops"] is None
     assert found.arms[0].axes["evaluations"] == 10
-    assert {axis.name for axis in found.axes} == {"evaluations", "latency_median", "latency_p95"}
+    assert [chart.axis.name for chart in scatters(found.arms, found.axes)] == [
+        "evaluations", "latency_median", "latency_p95",
+    ]  # fmt: skip
     text = write_comparison_page(tmp_path).read_text()
-    assert "network evaluations per decision" in text
-    assert "training samples" not in text
+    assert "Success against network evaluations per decision" in text
+    assert "Success against training samples" not in text
+    assert text.count('class="unknown">unknown<') >= 20
 
 
 # Bad input

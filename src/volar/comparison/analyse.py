@@ -39,7 +39,7 @@ def analyse(folder: Path) -> Result:
         ),
         warnings=(*material.notes, *_contradictions(looks, pairs), *warning_sentences(arms, pairs, protocol)),
         arms=arms, pairs=pairs, controls=_controls(material), saturation=_saturation(arms, protocol.tasks),
-        axes=tuple(axis for axis in AXES if any(arm.axes[axis.name] is not None for arm in arms)),
+        axes=AXES,
         looks=tuple(asdict(look) for look in looks), failures=failures,
         discordant=discordant_scenes(material, failures.episodes),
         broken=tuple(

@@ -22,12 +22,17 @@ AXES = (
     Axis(name="evaluations", label="network evaluations per decision", unit="count"),
     Axis(name="latency_median", label="latency, median", unit="seconds"),
     Axis(name="latency_p95", label="latency, 95th percentile", unit="seconds"),
+    Axis(name="latency_first", label="latency, first decision of an episode", unit="seconds"),
+    Axis(name="simulator_steps_by_planner", label="simulator steps tried out by a planner", unit="count"),
     Axis(name="parameters", label="parameters", unit="count"),
     Axis(name="trainable_parameters", label="trainable parameters", unit="count"),
     Axis(name="peak_memory_bytes", label="peak memory", unit="bytes"),
-    Axis(name="energy_joules", label="energy", unit="joules"),
+    Axis(name="energy_joules", label="energy of training", unit="joules"),
+    Axis(name="decision_energy_joules", label="energy per decision", unit="joules"),
     Axis(name="training_environment_steps", label="demonstration steps used", unit="count"),
+    Axis(name="environment_steps", label="environment steps of this evaluation", unit="count"),
 )
+NO_COST = ("environment_steps",)  # worth knowing, but what success saves is not what it costs
 
 
 def axis_values(ledger: Mapping[str, Ledger], members: Sequence[ArmResult]) -> dict[str, float | None]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from volar.comparison.axes import amount
+from volar.comparison.axes import NO_COST, amount
 from volar.comparison.result import ArmOutcome, Axis, Monitor, PairOutcome
 from volar.evaluation.charts import LOGARITHMIC_FROM, Tick, log_ticks, nice_ticks
 from volar.evaluation.wording import points
@@ -90,17 +90,19 @@ def difference_scale(intervals: Sequence[Interval | None], margin: float) -> Sca
 
 def scatters(arms: Sequence[ArmOutcome], axes: Sequence[Axis]) -> list[Scatter]:
     """One per axis that two arms or more are known on."""
-    return [found for axis in axes if (found := _scatter(arms, axis)) is not None]
+    costs = (axis for axis in axes if axis.name not in NO_COST)
+    return [found for axis in costs if (found := _scatter(arms, axis)) is not None]
 
 
 def _scatter(arms: Sequence[ArmOutcome], axis: Axis) -> Scatter | None:
     known = [(arm, cost, arm.overall) for arm in arms if (cost := arm.axes[axis.name]) is not None and arm.overall]
-    if len(known) < 2:
-        return None
     costs = [cost for _, cost, _ in known]
+    if len(known) < 2 or not max(costs):
+        return None
     logarithmic = min(costs) > 0 and max(costs) >= LOGARITHMIC_FROM * min(costs)
     ticks = log_ticks(min(costs), max(costs)) if logarithmic else nice_ticks(0.0, max(costs))
-    across = _scaled(ticks, [amount(tick, axis.unit) for tick in ticks], logarithmic)
+    texts = [amount(tick, axis.unit).removesuffix("FLOP").strip() for tick in ticks]  # the axis says what is counted
+    across = _scaled(ticks, texts, logarithmic)
     rates = [rate for _, _, rate in known]
     heights = nice_ticks(100 * min(rate.low for rate in rates), 100 * max(rate.high for rate in rates))
     up = _percent_scale(heights)

@@ -46,12 +46,12 @@ def _differences(pairs: Sequence[PairOutcome], tasks: Sequence[str]) -> list[str
 
 
 def _compute(result: Result) -> list[str]:
-    if not result.axes:
+    known = [axis for axis in result.axes if any(arm.axes[axis.name] is not None for arm in result.arms)]
+    if not known:
         return []
     head = ["compute", *(label(arm.name) for arm in result.arms)]
     rows = [
-        [axis.label, *(amount(arm.axes[axis.name], axis.unit) for arm in result.arms)]
-        for axis in result.axes[:SHOWN_AXES]
+        [axis.label, *(amount(arm.axes[axis.name], axis.unit) for arm in result.arms)] for axis in known[:SHOWN_AXES]
     ]
     return [row(head), row(["---", *["---:"] * len(result.arms)]), *map(row, rows)]
 

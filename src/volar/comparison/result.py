@@ -252,8 +252,7 @@ class Saturation:
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """All that a comparison says. deviations: how the run differed from what was registered, in sentences. looks:
-    looks.jsonl as it stands. warnings: what a reader must know before believing a number. axes: every compute axis
-    that some arm knows."""
+    looks.jsonl as it stands. warnings: what a reader must know before believing a number. axes: the compute axes."""
 
     schema: str
     registration: Registration

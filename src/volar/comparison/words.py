@@ -46,9 +46,9 @@ def limit(difference: float) -> str:
     return f"{'+' if difference > 0 else MINUS}{abs(100 * difference):.1f}"
 
 
-def chance(p: float) -> str:
-    """'= 0.012', '< 0.0001'"""
-    return f"<{SPACE}0.0001" if p < 0.0001 else f"={SPACE}{p:.2g}"
+def chance(p: float, *, sign: bool = True) -> str:
+    """'= 0.012', '< 0.0001'; without the sign '0.012'."""
+    return f"<{SPACE}0.0001" if p < 0.0001 else f"{f'={SPACE}' if sign else ''}{p:.2g}"
 
 
 def pair_sentence(
@@ -166,7 +166,11 @@ def warning_sentences(arms: Sequence[ArmOutcome], pairs: Sequence[PairOutcome], 
         if not pair.paired:
             found.append(f"{names} met different scenes and are compared as independent samples, as was registered: "
                          "this needs more episodes than pairs do.")  # fmt: skip
-        elif left.different:
+            continue
+        if left.missing:
+            found.append(f"{count(left.missing, 'scene')} {'was' if left.missing == 1 else 'were'} not met by every "
+                         f"policy of {names}: left out of their difference.")  # fmt: skip
+        if left.different:
             found.append(f"{count(left.different, 'scene')} began differently for {names} although task and seed are "
                          "the same: left out, never joined.")  # fmt: skip
     found += _uneven(arms, protocol)
