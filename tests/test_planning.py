@@ -1,24 +1,48 @@
 """Planning: exact on tiny problems, equal to what it was (golden trees), honest about what it used."""
 
+import itertools
 import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
+from planning_simulators import Wrong, make_simulator, mortal_simulator
 
+from volar.cli import main
+from volar.comparison.ledger import ledger_of
 from volar.core.errors import ConfigError, EpisodeError
+from volar.core.model import UNLIMITED, Budget, Sample
 from volar.core.registry import build_config
-from volar.core.robot import Actor, Chunk, Env, Job, Observation, Outcome
+from volar.core.robot import Actor, Env, Job, Observation, Outcome
+from volar.decoders import TABLE as DECODERS
 from volar.envs import make_env
 from volar.envs.rollout import run_episode
-from volar.planning import TABLE
+from volar.evaluation.records import read
+from volar.planning import TABLE, value
 from volar.planning.actor import Decision, PlanningActor
+from volar.planning.compose import (
+    Committee,
+    best_constant_weight,
+    by_strangeness,
+    by_vote,
+    combined,
+    conjunction,
+    mixed_log_probabilities,
+    search_weights,
+    solve_combined,
+    weight_grid,
+)
+from volar.planning.library import ChunkLibrary, chunks_of, fit_library, k_medoids
 from volar.planning.mcts import SearchConfig, Tree, choose, scores, search
+from volar.planning.mismatch import GainError
 from volar.planning.planner import Candidates, Limit, Request, Root, Simulated
-from volar.planning.proposals import around_policy, from_policy, own_chunk
+from volar.planning.proposals import around_policy, from_library, from_policy, own_chunk
 from volar.planning.simulation import SimulationConfig, Simulator, require_exact_restore, state_key
+from volar.planning.workers import SimulatorPool
 
 GOLDEN = Path(__file__).parent / "golden" / "search_trees.json"
 
@@ -200,24 +224,6 @@ def test_choice_by_visits():
 
 
 # ---- in a simulator -------------------------------------------------------------------------------------------------
-
-
-class Wrong(Actor):
-    """Goes to the wrong place: always the same direction. Its draws differ where `spread` is set."""
-
-    uses_images = False
-
-    def __init__(self, direction=(1.0, 0.0), *, spread: float = 0.0, horizon: int = 4) -> None:
-        self.direction, self.spread, self.horizon = direction, spread, horizon
-        self.asked = 0
-
-    def reset(self, seed: int) -> None:
-        self.random = np.random.default_rng(seed)
-
-    def act(self, observation: Observation) -> Chunk:
-        self.asked += 1
-        chunk = np.tile(np.array(self.direction), (self.horizon, 1)) + self.spread * self.random.normal(size=(1, 2))
-        return Chunk(actions=np.clip(chunk, -1, 1).astype(np.float32), execute=self.horizon)
 
 
 def planning_actor(planner: str = "tree_search", *, policy: Actor | None = None, propose=None, simulations: int = 40,
@@ -443,3 +449,322 @@ def test_draws_of_a_stochastic_policy_are_candidates():
     policy.spread = 0.0
     simulator.begin("reach the red disc")
     assert len(simulator.candidates(env.save(), env.observe(images=False))) == 1
+
+
+# ---- the world and the planner's simulator --------------------------------------------------------------------------
+
+
+def test_a_planner_may_plan_in_another_world():
+    """With wrong dynamics the found solution is one for another world, and the record says whose dynamics they were."""
+    env = make_env("toy/reach-red")
+    env.reset(2)
+    towards = env.goal_offset / np.abs(env.goal_offset).max()
+    found: dict[float, Decision] = {}
+    for gain in (1.0, 0.6):
+        decisions: list[Decision] = []
+        actor = planning_actor(policy=Wrong(towards), simulations=5, follow="open_loop", journal=decisions.append,
+                               make_simulator=lambda gain=gain: GainError(make_env("toy/reach-red"), gain))  # fmt: skip
+        episode = run_episode(env, actor, job(2))
+        assert episode.outcome is Outcome.SUCCESS and decisions[0].plan.solution is not None
+        assert any("dynamics of its own" in word for word in episode.privileged)
+        found[gain] = decisions[0]
+        assert (episode.steps == len(decisions[0].plan.solution)) is (gain == 1.0)
+    # The solution found in the weak world, carried out in the true one, leads elsewhere than it did there.
+    weak = GainError(make_env("toy/reach-red"), 0.6)
+    ends = []
+    for world in (env, weak):
+        world.reset(2)
+        for action in found[0.6].plan.solution:
+            world.step(action)
+        ends.append(world.observe(images=False).proprioception)
+    assert np.abs(ends[0] - ends[1]).max() > 0.05
+
+
+def test_workers_simulate_the_same_and_their_death_costs_no_result(tmp_path):
+    env = make_env("toy/reach-red")
+    env.reset(0)
+    state, words = env.save(), env.observe(images=False).instruction
+    requests = [Request(state=state, actions=None, left=12, seed=seed) for seed in range(6)]
+    here = make_simulator()
+    here.begin(words)
+    expected = here(requests, lambda: False)
+    with SimulatorPool(partial(mortal_simulator, tmp_path), 2) as pool:
+        results = pool(requests, lambda: False, instruction=words)
+        late = pool(requests, lambda: True, instruction=words)
+    for result, wanted in zip(results, expected, strict=True):
+        assert result.key == wanted.key and result.total == wanted.total and result.steps == wanted.steps
+    assert not all(result.finished for result in late) and all(result.steps <= 12 for result in late)
+    assert (tmp_path / "died").exists()
+
+
+# ---- library and proposals ------------------------------------------------------------------------------------------
+
+
+def test_k_medoids_equals_brute_force_on_clear_clusters():
+    random = np.random.default_rng(0)
+    points = np.concatenate([centre + 0.1 * random.normal(size=(6, 3)) for centre in (0.0, 5.0, -7.0)])
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+    best = min(itertools.combinations(range(len(points)), 3), key=lambda rows: apart[:, list(rows)].min(1).sum())
+    assert tuple(k_medoids(points, 3, seed=0)) == best
+
+
+def test_library_measures_in_one_normalised_space(tmp_path):
+    """Distances do not depend on the unit of an action dimension: the published code compared raw with normalised."""
+    random = np.random.default_rng(1)
+    chunks = random.uniform(-1, 1, (60, 4, 2)).astype(np.float32)
+    unit = np.array([1.0, 1000.0], np.float32)
+    library, scaled_up = (fit_library(each, size=20, seed=0) for each in (chunks, chunks * unit))
+    np.testing.assert_allclose(scaled_up.chunks, library.chunks * unit, rtol=1e-6)
+    own = random.uniform(-1, 1, (4, 2)).astype(np.float32)
+    np.testing.assert_allclose(scaled_up.distances(own * unit), library.distances(own), rtol=1e-4)
+    np.testing.assert_allclose(library.distances(library.chunks[3])[3], 0.0, atol=1e-6)
+    assert all(any(np.array_equal(medoid, chunk) for chunk in chunks) for medoid in library.chunks), "real chunks"
+    library.save(tmp_path / "library.npz")
+    np.testing.assert_array_equal(ChunkLibrary.load(tmp_path / "library.npz").chunks, library.chunks)
+    with pytest.raises(ConfigError, match="2 action dimensions"):
+        library.distances(np.zeros((4, 3), np.float32))
+
+
+def test_candidates_from_a_library():
+    library = fit_library(np.random.default_rng(0).uniform(-1, 1, (80, 4, 2)).astype(np.float32), size=40, seed=0)
+    own = np.full((4, 2), 0.3, np.float32)
+    distances = library.distances(own)
+    found = from_library(lambda number: own, np.random.default_rng(0), library=library, num=8)
+    assert len(found) == 8 and found.own == 0 and len(np.unique(found.chunks, axis=0)) == 8
+    np.testing.assert_array_equal(found.chunks[0], own)
+    apart = np.array([0.0, *(distances[(library.chunks == chunk).all((1, 2))][0] for chunk in found.chunks[1:])])
+    np.testing.assert_allclose(found.prior, np.exp(-5 * apart) / np.exp(-5 * apart).sum())
+    counts = np.zeros(40)
+    for seed in range(600):
+        drawn = from_library(lambda number: own, np.random.default_rng(seed), library=library, num=2, nearness=2.0)
+        counts += (library.chunks == drawn.chunks[1]).all((1, 2))
+    wanted = 0.9 * np.exp(-2 * distances) / np.exp(-2 * distances).sum() + 0.1 / 40
+    np.testing.assert_allclose(counts / 600, wanted, atol=0.05)
+
+
+def test_chunks_come_from_successful_episodes_only():
+    env = make_env("toy/reach-red")
+    won = run_episode(env, env.expert(), job(0))
+    lost = run_episode(env, Wrong((0.0, 0.0)), job(1))
+    assert won.success and not lost.success
+    chunks = chunks_of([won, lost], horizon=3)
+    assert len(chunks) == won.steps // 3
+    np.testing.assert_array_equal(chunks[0], won.trajectory.executed[:3])
+    with pytest.raises(ConfigError, match="No successful episode"):
+        chunks_of([lost], horizon=3)
+
+
+# ---- values ---------------------------------------------------------------------------------------------------------
+
+
+def test_value_arithmetic():
+    np.testing.assert_allclose(value.returns(3, success=True, discount=0.9), [0.9**3, 0.9**2, 0.9])
+    assert not value.returns(3, success=False, discount=0.9).any()
+    np.testing.assert_allclose(value.scaled(np.array([2.0, 4.0, 3.0]), "min_max"), [0, 1, 0.5])
+    z = value.scaled(np.array([2.0, 4.0, 3.0]), "z_score")
+    assert z.mean() == pytest.approx(0) and z.std() == pytest.approx(1)
+    assert not value.scaled(np.full(3, 0.1), "z_score").any(), "equal siblings say nothing"
+    np.testing.assert_allclose(value.upper_bound(np.array([[0.0, 1.0], [2.0, 1.0]]), weight=2.0), [3.0, 1.0])
+    with pytest.raises(ConfigError, match="Did you mean 'min_max'"):
+        value.scaled(np.zeros(2), "minmax")
+
+
+def test_value_targets_are_balanced_and_put_into_bins():
+    targets = np.concatenate([np.zeros(90), np.linspace(0.15, 1.0, 10)])
+    kept = value.balanced(targets, bins=10, random=np.random.default_rng(0))
+    assert (targets[kept] < 0.1).sum() == (targets[kept] >= 0.1).sum() == 10
+    grid = np.linspace(0.05, 0.95, 37)
+    masses = value.histogram_gauss(grid, bins=51)
+    np.testing.assert_allclose(masses.sum(1), 1.0)
+    np.testing.assert_allclose(value.expected(masses), grid, atol=0.01)
+
+
+def test_sibling_ranking_sees_what_a_global_figure_hides():
+    """A value that knows only which family a state belongs to ranks well globally and says nothing among siblings."""
+    groups = np.repeat(np.arange(4), 3)
+    targets = groups + np.tile([0.0, 0.1, 0.2], 4)
+    assert value.sibling_ranking(groups.astype(float), targets, groups) == 0.5
+    assert value.sibling_ranking(groups.astype(float), targets, np.zeros(12, int)) > 0.85
+    assert value.sibling_ranking(targets, targets, groups) == 1.0
+    assert value.pairwise_loss(groups.astype(float), targets, groups) == pytest.approx(np.log(2))
+    assert value.pairwise_loss(20 * targets, targets, groups) < np.log(2)
+
+
+def test_an_oracle_value_guides_where_no_flag_is_read():
+    def nearer(observation: Observation) -> float:
+        return float(-np.abs(observation.proprioception - goal).sum())
+
+    env = make_env("toy/reach-red")
+    env.reset(5)
+    goal = env.goal_offset + env.observe(images=False).proprioception
+    options = {"value_weight": 1.0, "value_scale": "min_max", "exploration": 0.3, "temperature": 0.0}
+    decisions: list[Decision] = []
+    actor = planning_actor(policy=Wrong((0.0, 0.0)), value=nearer, options=options, journal=decisions.append,
+                           simulations=24, config=SimulationConfig(edge=2, rollout=0, oracle=False))  # fmt: skip
+    episode = run_episode(env, actor, job(5))
+    assert episode.outcome is Outcome.SUCCESS
+    assert all(decision.plan.spent.checks == 0 for decision in decisions) and episode.simulator_steps > 0
+    assert not any("success flag" in word for word in episode.privileged)
+    with pytest.raises(ConfigError, match="value function is needed"):
+        Simulator(env, Wrong(), own_chunk, config=SimulationConfig(oracle=False))
+
+
+# ---- composition ----------------------------------------------------------------------------------------------------
+
+
+def gaussian_velocity(mean: float, deviation: float = 0.2):
+    """The exact flow-matching velocity (data to noise) when the data are Gaussian."""
+
+    def field(chunks: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        t = time.reshape(-1, 1, 1)
+        variance = (1 - t) ** 2 * deviation**2 + t**2
+        gain = (t - (1 - t) * deviation**2) / variance
+        return -mean + gain * (chunks - (1 - t) * mean)
+
+    return field
+
+
+def flow_solver(steps: int = 50):
+    cls = DECODERS.load("flow")
+    return cls(build_config(cls, {"steps": steps}), width=4, horizon=3, action_dim=2)
+
+
+def solved(fields, weights, *, budget: Budget = UNLIMITED) -> Sample:
+    generator = torch.Generator().manual_seed(0)
+    return solve_combined(
+        flow_solver(), fields, weights, rows=400, device=torch.device("cpu"), generator=generator, budget=budget
+    )
+
+
+def test_convex_combination_of_two_flows():
+    first, second = gaussian_velocity(-1.0), gaussian_velocity(1.0)
+    for share in (0.0, 0.25, 1.0):
+        sample = solved([first, second], [1 - share, share])
+        assert sample.actions.mean() == pytest.approx(2 * share - 1, abs=0.03)
+        assert set(sample.evaluations.tolist()) == {50 if share in (0.0, 1.0) else 100}, "summed over who was asked"
+    alone = flow_solver().solve(first, rows=400, device=torch.device("cpu"), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(solved([first, first], [0.3, 0.7]).actions, alone.actions)
+    per_dimension = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    means = solved([first, second], per_dimension).actions.mean((0, 1))
+    np.testing.assert_allclose(means, [-1, 1], atol=0.05)
+
+
+def test_a_budget_is_divided_among_the_policies():
+    fields = [gaussian_velocity(-1.0), gaussian_velocity(1.0)]
+    assert set(solved(fields, [0.5, 0.5], budget=Budget(evaluations=20)).evaluations.tolist()) == {20}
+    with pytest.raises(ConfigError, match="too small for 2 policies"):
+        solved(fields, [0.5, 0.5], budget=Budget(evaluations=1))
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.6], [1.5, -0.5], [1.0], [float("nan"), 1.0]])
+def test_weights_that_are_not_convex_are_refused(weights):
+    with pytest.raises(ConfigError, match="weights"):
+        combined([gaussian_velocity(0.0)] * 2, weights)
+
+
+def test_conjunction_descends_the_sum_of_energies():
+    """Gradients of two parabolas: the joint minimum lies between them, nearer to the stiffer one."""
+    field = conjunction([lambda x, t: 1.0 * (x - 0.0), lambda x, t: 3.0 * (x - 1.0)], [1.0, 1.0])
+    x, time = torch.zeros(1, 1, 1), torch.zeros(1)
+    for _ in range(200):
+        x = x - 0.1 * field(x, time)
+    assert x.item() == pytest.approx(0.75, abs=1e-4)
+
+
+def test_mixtures_of_token_distributions():
+    first, second = torch.tensor([0.9, 0.1, 0.0]).log(), torch.tensor([0.2, 0.0, 0.8]).log()
+    mean = mixed_log_probabilities([first, second], [0.5, 0.5]).exp()
+    torch.testing.assert_close(mean, torch.tensor([0.55, 0.05, 0.4]))
+    product = mixed_log_probabilities([first, second], [0.5, 0.5], geometric=True).exp()
+    torch.testing.assert_close(product, torch.tensor([1.0, 0.0, 0.0]))
+    torch.testing.assert_close(mixed_log_probabilities([first, second], [1.0, 0.0], geometric=True).exp(), first.exp())
+
+
+def test_the_best_weight_of_independent_errors():
+    """The law against simulated errors; it falls to an end where one policy is much worse."""
+    random = np.random.default_rng(0)
+    errors = random.normal(size=(2, 20_000)) * np.array([[1.0], [2.0]])
+    grid = np.linspace(0, 1, 101)
+    best = grid[np.argmin([((w * errors[0] + (1 - w) * errors[1]) ** 2).mean() for w in grid])]
+    assert best_constant_weight(1.0, 2.0) == pytest.approx(best, abs=0.02)
+    assert best_constant_weight(1.0, 1.0) == 0.5 and best_constant_weight(0.0, 1.0) == 1.0
+
+
+def test_weight_search_counts_what_it_costs():
+    grid = weight_grid(2, parts=10)
+    assert len(grid) == 9 and all(sum(weights) == pytest.approx(1) for weights in grid)
+    assert len(weight_grid(3, parts=5)) == 6
+    found = search_weights(lambda weights: np.arange(20) < 20 - 30 * abs(weights[0] - 0.7), grid)
+    assert found.weights[0] == pytest.approx(0.7) and found.episodes == 180
+    assert max(found.successes) == 20
+
+
+def test_a_committee_takes_one_whole_chunk():
+    """The vote is no average: of two ways round an obstacle and a third voice it takes one way, not the middle."""
+    members = [Wrong((-1.0, 0.0)), Wrong((1.0, 0.0)), Wrong((0.9, 0.0))]
+    committee = Committee(members, by_vote)
+    committee.reset(0)
+    chunk = committee.act(make_env("toy/reach-red").observe(images=False))
+    np.testing.assert_allclose(chunk.actions[0], [0.9, 0.0], rtol=1e-6)
+    assert chunk.evaluations == 3 and not committee.uses_images
+    with pytest.raises(ConfigError, match="strangeness"):
+        Committee(members, by_strangeness).act(make_env("toy/reach-red").observe(images=False))
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("planned")
+    words = ["--episodes", "6", "--storage", "image", "--workers", "0"]
+    assert main(["collect", "toy/reach-red", "--out", str(folder / "data"), *words]) == 0
+    recipe = str(Path(__file__).parent.parent / "recipes" / "toy.py")
+    assert main(["train", recipe, "--data", str(folder / "data"), "--out", str(folder / "run"), "--steps", "10"]) == 0
+    return folder
+
+
+def plan_words(checkpoint: Path, out: Path, *more: str) -> list[str]:
+    words = ["plan", str(checkpoint / "run"), "--task", "toy/reach-red", "--out", str(out), "--execute", "2"]
+    return [*words, "--episodes", "1", "--max-steps", "6", "--workers", "0", "--json", *more]
+
+
+def test_plan_writes_records_decisions_and_a_tree(checkpoint, tmp_path, capsys):
+    more = ["--planners", "tree_search", "best_of_n", "--simulations", "4", "--proposals", "library",
+            "--library", str(checkpoint / "data"), "--library-size", "5",
+            "--set", "tree_search.temperature=0.0"]  # fmt: skip
+    assert main(plan_words(checkpoint, tmp_path / "plan", *more)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["episodes_run"] == 3 and set(told["arms"]) == {"policy", "tree_search-4", "best_of_n-4"}
+    records = {record.key[0]: record.episode for record in read(tmp_path / "plan" / "episodes.jsonl")}
+    assert records["policy"].simulator_steps == 0 and records["policy"].privileged == ()
+    assert len({episode.first_observation for episode in records.values()}) == 1, "paired"
+    decisions = [json.loads(line) for line in (tmp_path / "plan" / "decisions.jsonl").read_text().splitlines()]
+    for arm in ("tree_search-4", "best_of_n-4"):
+        rows = [decision for decision in decisions if decision["arm"] == arm]
+        assert sum(row["steps"] for row in rows) == records[arm].simulator_steps > 0
+        assert ledger_of([records[arm]]).simulator_steps_by_planner == records[arm].simulator_steps
+        assert len(rows) == len(records[arm].latencies) == told["planning"][arm]["decisions"]
+    (tree,) = (tmp_path / "plan" / "trees").iterdir()
+    drawing = ElementTree.fromstring(tree.read_text())
+    kinds = [element.tag.rpartition("}")[2] for element in drawing.iter()]
+    assert kinds.count("image") == len(decisions[-1]["visits"]) + 1 or kinds.count("image") >= 2
+    assert main(plan_words(checkpoint, tmp_path / "plan", *more)) == 0
+    assert json.loads(capsys.readouterr().out)["episodes_run"] == 0, "what is there is not run again"
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--planners", "tree_serach"], "Did you mean 'tree_search'"),
+        (["--set", "tree_search.explration=1"], "Did you mean 'exploration'"),
+        (["--set", "cross_entropy.elite=0.1"], "planner in this run"),
+        (["--simulations", "-1"], "at least 0"),
+        (["--execute", "9"], "execute must be 1 to 4"),
+        (["--proposals", "library"], "go together"),
+        (["--proposals", "library", "--library", "no/such.npz"], "no/such.npz"),
+    ],
+)
+def test_bad_requests_are_answered_before_anything_runs(checkpoint, tmp_path, capsys, more, message):
+    assert main(plan_words(checkpoint, tmp_path / "plan", *more)) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "plan").exists()

@@ -59,6 +59,8 @@ class PlanCommand:
     """per control step"""
     follow: Literal["replan", "open_loop"] = "replan"
     """a found solution: carry out its first edge and plan again, or all of it blindly"""
+    gain: float = 1.0
+    """of actions in the planners' simulator; other than 1.0 they plan with wrong dynamics"""
     episodes: int = 20
     """per arm"""
     first_seed: int = 1000
@@ -104,10 +106,12 @@ def prepare(command: PlanCommand) -> tuple[RunInfo, PlannerMaker]:
     described = {POLICY: Arm(role="policy", description=describe_policy(config))}
     for name, chosen in arms.items():
         words = f"The policy under {chosen.planner} with {chosen.limit.simulations} simulations per decision"
-        described[name] = Arm(role="other", description=f"{words}, in a simulator with the true dynamics.")
+        dynamics = "the true dynamics" if command.gain == 1.0 else f"actions {command.gain:g} times as strong"
+        described[name] = Arm(role="other", description=f"{words}, in a simulator with {dynamics}.")
     settings = {
         "max_steps": command.max_steps, "executed_per_chunk": command.execute, "policies": {POLICY: config["hash"]},
         "kind": {POLICY: config["card"]["kind"]}, "simulation": asdict(simulation), "follow": command.follow,
+        "gain": command.gain,
         "seconds": command.seconds, "planner_options": {name: chosen.options for name, chosen in arms.items()},
         "proposals": command.proposals, "candidates": command.candidates, "control_rate_hz": robot.action.rate_hz,
         "library_chunks": None if library is None else len(library.chunks),
@@ -126,12 +130,12 @@ def prepare(command: PlanCommand) -> tuple[RunInfo, PlannerMaker]:
         policies=ActorMaker({POLICY: acting}, robot, command.task.partition("/")[0]),
         arms=arms, simulation=simulation, task=command.task, cameras=square_cameras(robot), folder=command.out,
         max_steps=command.max_steps, follow=command.follow, proposals=command.proposals, num=command.candidates,
-        library=library, drawn=None if command.draw is None else (command.first_seed, command.draw),
+        library=library, drawn=None if command.draw is None else (command.first_seed, command.draw), gain=command.gain,
     )  # fmt: skip
     return info, maker
 
 
-def summary_of(decisions: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def summary_of(decisions: list[dict[str, Any]]) -> dict[str, dict[str, int | float]]:
     """What the decisions of every arm cost in the mean, and how many fell back on the policy."""
     found = {}
     for arm in dict.fromkeys(decision["arm"] for decision in decisions):
@@ -142,7 +146,7 @@ def summary_of(decisions: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         }
         found[arm] = {
             "decisions": len(rows), **{f"{key}_per_decision": value for key, value in means.items()},
-            "solved": sum(row["solution_steps"] is not None for row in rows),
+            "solved": sum(row["successes"] > 0 for row in rows),
             "fell_back": sum(bool(row["fallback"]) for row in rows),
         }  # fmt: skip
     return found

@@ -20,6 +20,7 @@ from volar.planning import TABLE
 from volar.planning.actor import Decision, Follow, PlanningActor
 from volar.planning.drawing import most_visited, tree_svg
 from volar.planning.library import ChunkLibrary, fit_library
+from volar.planning.mismatch import GainError
 from volar.planning.planner import Limit
 from volar.planning.proposals import around_policy, from_library, from_policy
 from volar.planning.simulation import Propose, SimulationConfig
@@ -41,7 +42,7 @@ class Chosen:
 @dataclass(frozen=True, kw_only=True)
 class PlannerMaker:
     """Makes the actor of an arm inside a worker process. Arms that are no planner's are those of `policies`.
-    drawn: (seed, number) of the decision whose tree is drawn."""
+    drawn: (seed, number) of the decision whose tree is drawn. gain: of actions in the planner's simulator."""
 
     policies: ActorMaker
     arms: Mapping[str, Chosen]
@@ -55,6 +56,7 @@ class PlannerMaker:
     num: int
     library: ChunkLibrary | None
     drawn: tuple[int, int] | None
+    gain: float = 1.0
 
     def __call__(self, arm: str) -> Actor:
         if arm not in self.arms:
@@ -70,6 +72,7 @@ class PlannerMaker:
             limit=chosen.limit,
             max_steps=self.max_steps,
             follow=self.follow,
+            make_simulator=self._simulator if self.gain != 1.0 else None,
             journal=partial(self._note, arm),
         )
 
@@ -81,6 +84,12 @@ class PlannerMaker:
             stream.write(json.dumps({"arm": arm, "task": self.task, **decision.to_json()}, allow_nan=False) + "\n")
         if (decision.seed, decision.number) == self.drawn and decision.plan.tree is not None:
             self._draw(arm, decision)
+
+    def _simulator(self) -> RestorableEnv:
+        env = make_env(self.task, cameras=self.cameras)
+        if not isinstance(env, RestorableEnv):
+            raise ConfigError(f"{self.task} cannot save and restore its state, so nobody can plan in it.")
+        return GainError(env, self.gain)
 
     def _draw(self, arm: str, decision: Decision) -> None:
         tree = decision.plan.tree

@@ -65,8 +65,9 @@ def ledger_of(
 ) -> Ledger:  # fmt: skip
     """episodes: of one policy, broken ones included, since they were paid for too. counts, timing: where the policy
     itself is at hand; timing then replaces the records' latencies, which may be those of a batch of episodes.
-    training: content of the run's compute.json. planner_steps: 0 for policies that plan nothing. hardware: where the
-    latencies come from. ConfigError for a compute.json that is none.
+    training: content of the run's compute.json. planner_steps: 0 for policies that plan nothing; None takes what the
+    records count, and is unknown where they count none. hardware: where the latencies come from. ConfigError for a
+    compute.json that is none.
     """
     spent = _Training(training or {})
     waited = _waited(episodes) if timing is None else _Waited(timing.first, timing.median, timing.p95)
@@ -74,6 +75,7 @@ def ledger_of(
     evaluations = float(np.mean(decisions)) if decisions else None
     steps = sum(episode.steps for episode in episodes)
     chunk = counts.decision_flops(evaluations) if counts is not None else None
+    simulated = sum(episode.simulator_steps for episode in episodes) or None
     return Ledger(
         parameters=counts.parameters if counts else spent.whole("parameters"),
         trainable_parameters=counts.trainable_parameters if counts else spent.whole("trainable_parameters"),
@@ -95,7 +97,7 @@ def ledger_of(
         decision_energy_joules=timing.energy_joules if timing else None,
         energy_sources=tuple(map(str, (training or {}).get("energy_sources", ()))),
         environment_steps=steps if episodes else None,
-        simulator_steps_by_planner=planner_steps,
+        simulator_steps_by_planner=simulated if planner_steps is None else planner_steps,
         privileged=tuple(sorted({each for episode in episodes for each in episode.privileged})),
         hardware=hardware,
         uncounted=counts.uncounted if counts else (),

@@ -25,11 +25,11 @@ def tree_svg(
     nodes, root = tree["nodes"], tree["root"]
     shown = most_visited(tree, most)
     children = _children(nodes, root, shown)
-    places: dict[str, tuple[float, float]] = {}
+    places: dict[str, tuple[float, int]] = {}
     width = MARGIN * 2 + COLUMN * max(1, _place(root, children, places, 0, 0.0))
     depth = max(level for _, level in places.values())
     height = MARGIN * 2 + ROW * depth + THUMB
-    at = {key: (MARGIN + COLUMN * (x + 0.5), MARGIN + ROW * level) for key, (x, level) in places.items()}
+    at = {key: (MARGIN + COLUMN * (x + 0.5), float(MARGIN + ROW * level)) for key, (x, level) in places.items()}
     numbers = sorted(map(int, nodes[root]["edges"]))
     taken = None if chosen is None else numbers[chosen]
     top = max(1, nodes[root]["visits"])
@@ -43,6 +43,7 @@ def tree_svg(
     left_out = len(nodes) - len(places)
     note = f"{title} - {len(nodes)} states, {nodes[root]['visits']} simulations"
     note += f" ({left_out} states not drawn)" if left_out else ""
+    note += "; at each edge: visits x mean return"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="sans-serif" font-size="11">'
@@ -85,7 +86,7 @@ def _children(nodes: Mapping[str, Any], root: str, shown: set[str]) -> dict[str,
 def _place(
     key: str,
     children: Mapping[str, list[tuple[str, str]]],
-    places: dict[str, tuple[float, float]],
+    places: dict[str, tuple[float, int]],
     level: int,
     x: float,
 ) -> float:
@@ -105,7 +106,8 @@ def _line(start: tuple[float, float], end: tuple[float, float], edge: Mapping[st
     words = f"{edge['visits']} x {edge['mean']:.2f}{learned}"
     return (
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" stroke-width="{width:.1f}"/>'
-        f'<text x="{x2:.1f}" y="{y2 - 14 - (THUMB / 2):.1f}" text-anchor="middle" fill="{INK}">{escape(words)}</text>'
+        f'<text x="{x2:.1f}" y="{y2 - 6 - (THUMB / 2):.1f}" text-anchor="middle" fill="{INK}" stroke="white" '
+        f'stroke-width="3" paint-order="stroke">{escape(words)}</text>'
     )
 
 

@@ -106,7 +106,9 @@ def k_medoids(
         for cluster in range(k):
             members = np.flatnonzero(nearest == cluster)
             if len(members):
-                moved[cluster] = members[_distances(points[members], points[members]).sum(1).argmin()]
+                # Rounded, so that of equals (every cluster of two) the first is taken and not rounding's favourite.
+                apart = _distances(points[members], points[members]).sum(1).round(6)
+                moved[cluster] = members[apart.argmin()]
         if np.array_equal(np.sort(moved), np.sort(medoids)):
             break
         medoids = moved

@@ -226,14 +226,14 @@ def _descend(tree: Tree, config: SearchConfig, left: int) -> _Path | None:
 def _to_open(node: Node, config: SearchConfig) -> int | None:
     """The candidate of the highest prior that is not open yet, if another one may be."""
     assert node.candidates is not None
-    count = len(node.candidates)
+    count, prior = len(node.candidates), node.candidates.prior
     allowed = count
     if config.widening:
         allowed = min(count, max(1, math.ceil(config.widening * max(1, node.visits) ** config.widening_power)))
     if len(node.edges) + len(node.expanding) >= allowed:
         return None
     closed = [number for number in range(count) if number not in node.edges and number not in node.expanding]
-    return max(closed, key=lambda number: (node.candidates.prior[number], -number)) if closed else None
+    return max(closed, key=lambda number: (prior[number], -number)) if closed else None
 
 
 def scores(node: Node, config: SearchConfig) -> dict[int, float]:

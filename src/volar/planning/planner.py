@@ -139,10 +139,11 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What a decision cost. simulations: finished ones. steps, checks, evaluations: as in `Simulated`, unfinished
-    simulations included."""
+    """What a decision cost. simulations: finished ones, of which `successes` ended well. steps, checks, evaluations: as
+    in `Simulated`, unfinished simulations included."""
 
     simulations: int = 0
+    successes: int = 0
     steps: int = 0
     checks: int = 0
     evaluations: int = 0
@@ -150,6 +151,7 @@ class Spent:
     def plus(self, results: Sequence[Simulated]) -> "Spent":
         return Spent(
             simulations=self.simulations + sum(result.finished for result in results),
+            successes=self.successes + sum(result.solution is not None for result in results),
             steps=self.steps + sum(result.steps for result in results),
             checks=self.checks + sum(result.checks for result in results),
             evaluations=self.evaluations + sum(result.evaluations for result in results),

@@ -8,6 +8,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -201,7 +202,7 @@ def require_exact_restore(env: Env, *, steps: int = 4, seed: int = 0) -> Restora
     bounds = env.spec.action
     actions = np.random.default_rng(seed).uniform(bounds.low, bounds.high, (steps, bounds.dim)).astype(np.float32)
 
-    def replay() -> list[object]:
+    def replay() -> list[Any]:
         return [(env.step(action), env.digest()) for action in actions] + [env.save()]
 
     before = env.save()
