@@ -1,7 +1,7 @@
 """Coverage, type-I error under peeking and power of volar.statistics, by enumeration and simulation.
 
-`python bench/simulated_statistics.py` (about two minutes on one free core) writes docs/results/statistics/. Every study has
-its own fixed seed.
+`python bench/simulated_statistics.py` (about two minutes on one free core) writes docs/results/statistics/. Every
+study has its own fixed seed.
 """
 
 import json

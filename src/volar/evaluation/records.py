@@ -20,7 +20,8 @@ from volar.core.robot import Episode, Job, Outcome
 from volar.evaluation.plain import from_plain
 
 Key = tuple[str, str, int]  # arm, task, seed
-NEWER = ("strangeness", "simulator_steps", "tracks", "failure")  # what records of volar 0.1 and of other programs do not tell
+# What records of volar 0.1 and of other programs do not tell.
+NEWER = ("strangeness", "simulator_steps", "tracks", "failure")
 
 
 def key_of(job: Job) -> Key:
