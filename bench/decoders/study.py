@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from variants import (
@@ -32,6 +32,9 @@ from volar.core.robot import Actor, Job
 from volar.envs import make_env
 from volar.evaluation.episodes import evaluate
 from volar.evaluation.run import Arm, RunInfo
+
+if TYPE_CHECKING:
+    from volar.policies.vla import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +99,29 @@ class Maker:
         cell = self.cells[name]
         budget = UNLIMITED if cell.evaluations is None else Budget(evaluations=cell.evaluations)
         actor = load_policy(run_folder(self.out, cell.variant, int(seed)), execute=EXECUTE, budget=budget)
-        decoder = actor.policy.decoder
+        policy = self._exact(actor.policy) if cell.exact else actor.policy
         if cell.options:
-            decoder.config = replace(decoder.config, **cell.options)  # all of them may be changed after training
-        if cell.exact:
-            from exact import ExactField
+            policy.decoder.config = replace(policy.decoder.config, **cell.options)  # may be changed after training
+        return type(actor)(policy, execute=EXECUTE, budget=budget)
 
-            assert self.data is not None, "the exact field needs --data"
-            return ExactField(actor.policy, self.data, execute=EXECUTE, budget=budget)
-        return type(actor)(actor.policy, execute=EXECUTE, budget=budget)
+    def _exact(self, policy: "Policy") -> "Policy":
+        """The control: the field that perfect training would give, of the demonstrations in similar situations."""
+        import torch
+
+        from volar.data.lerobot import open_dataset
+        from volar.data.windows import Windows
+        from volar.policies.exact import exact_control
+        from volar.train.loop import to_batch
+
+        assert self.data is not None, "the exact field needs --data"
+        dataset = open_dataset(self.data)
+        every = tuple(range(len(dataset.episodes)))
+        windows = Windows(
+            dataset, horizon=policy.config.horizon, cameras=(), images=False, features=None, episodes=every
+        )
+        parts = (list(range(start, min(start + 512, len(windows)))) for start in range(0, len(windows), 512))
+        batches = (to_batch(policy, windows.__getitems__(rows), torch.device("cpu")) for rows in parts)
+        return exact_control(policy, batches, neighbours=48)
 
 
 def run_part(command: Run) -> None:
