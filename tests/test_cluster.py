@@ -1,5 +1,6 @@
 """Ray with several nodes on this machine: the same episodes, also when a node is killed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from volar.core.robot import Actor, Chunk, Env, Job
 from volar.envs.controls import RandomActor
 from volar.envs.rollout import groups, rollout, run_groups
 from volar.envs.toy import Toy
+from volar.evaluation.episodes import evaluate
+from volar.evaluation.run import Arm, RunInfo
 
 PATH = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
 
@@ -67,6 +70,19 @@ def test_a_cluster_gives_the_same_episodes_and_survives_a_killed_node(cluster):
     with pytest.raises(ConfigError, match="no such policy"):
         list(run_groups(groups(jobs_of("misconfigured", 2), 1), make_env=make_env, make_actor=make_actor, workers=1,
                         ray=cluster.address))  # fmt: skip
+
+
+def test_an_evaluation_on_a_cluster_writes_the_same_records(cluster, tmp_path):
+    info = RunInfo(title="cluster", tasks=("toy/reach-red",), seeds=tuple(range(6)), arms={"random": Arm(role="other")},
+                   success_semantics="any", settings={}, fingerprint={})  # fmt: skip
+    jobs = jobs_of("random", 6)
+    found = {}
+    for name, ray_address in (("here", None), ("there", cluster.address)):
+        evaluate(tmp_path / name, info, jobs, make_env=make_env, make_actor=make_actor, workers=1, together=2,
+                 ray=ray_address, progress=False)  # fmt: skip
+        lines = (tmp_path / name / "episodes.jsonl").read_text().splitlines()
+        found[name] = sorted(json.dumps(json.loads(line) | {"latencies": []}) for line in lines)
+    assert found["here"] == found["there"] and len(found["here"]) == 6
 
 
 def test_no_cluster_there():
