@@ -430,8 +430,9 @@ def test_no_worker_outlives_the_run(tmp_path, end):
     folder = tmp_path / "workers"
     folder.mkdir()
     main = subprocess.Popen(
-        [sys.executable, str(script), str(folder)], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [sys.executable, str(script), str(folder)], stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # shells in the background ignore it
+    )  # fmt: skip
     wait_until(lambda: len(list(folder.iterdir())) == 2)
     workers = [int(file.name) for file in folder.iterdir()]
     if end is signal.SIGINT:
