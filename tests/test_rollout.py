@@ -431,7 +431,7 @@ def test_no_worker_outlives_the_run(tmp_path, end):
     folder.mkdir()
     main = subprocess.Popen(
         [sys.executable, str(script), str(folder)], stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # shells in the background ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # background shells ignore it
     )  # fmt: skip
     wait_until(lambda: len(list(folder.iterdir())) == 2)
     workers = [int(file.name) for file in folder.iterdir()]
