@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "does B really beat A? equal compute, paired scenes, a test that may stop early, one page",
     "demo": "everything end to end on Meta-World: collect, train, evaluate, report",
     "collect": "let a scripted expert demonstrate tasks; writes a LeRobot v3.0 data set",
+    "data": "look at, check, convert, merge, split and curate data sets",
     "train": "train a recipe on a data set, or continue a run",
     "evaluate": "run paired episodes of policies and control arms; continues where it stopped",
     "report": "one self-contained HTML page from a run",

@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from volar.comparison.labels import key_text
 from volar.comparison.material import Material
 from volar.comparison.protocol import ArmPlan
 from volar.comparison.result import Discordant, FailedEpisode, Take
 from volar.core.evidence import Failure
 from volar.core.robot import Episode
+from volar.evaluation.films import shown_frames
 from volar.evaluation.records import EpisodeRecord
-
-FRAMES = 8  # of a film strip, as evaluation.films makes it
 
 
 def discordant_scenes(material: Material, failed: Sequence[FailedEpisode]) -> tuple[Discordant, ...]:
@@ -56,5 +53,4 @@ def frame_steps(episode: Episode) -> tuple[int, ...]:
     """The control step of each picture in an episode's film strip: evenly spaced looks and the last moment."""
     moments = [min(k * episode.executed_per_chunk, episode.steps) for k in range(len(episode.latencies))]
     moments.append(episode.steps)
-    chosen = np.unique(np.linspace(0, len(moments) - 1, FRAMES).round().astype(int))
-    return tuple(moments[k] for k in chosen)
+    return tuple(moments[k] for k in shown_frames(len(moments)))

@@ -4,14 +4,15 @@ Time is mixed into the action tokens, as in pi0; the context's keys and values a
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from volar.core.model import UNLIMITED, Budget, Context, Field, Sample, masked_mean
+from volar.core.model import UNLIMITED, Budget, Context, Field, Sample
 from volar.nn.denoise import TimedDecoder
-from volar.nn.flow import Solver, draw_point, integrate, require_steps
+from volar.nn.flow import Solver, integrate, matching_loss, require_steps
 
 
 class Flow(TimedDecoder):
@@ -37,9 +38,10 @@ class Flow(TimedDecoder):
         self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],
         *, generator: torch.Generator | None = None,
     ) -> Float[Tensor, " b"]:  # fmt: skip
-        point = draw_point(actions, alpha=self.config.beta_alpha, beta=self.config.beta_beta, generator=generator)
-        predicted = self.field(context, point.chunks, point.time)
-        return masked_mean((predicted - point.velocity).square().mean(-1), valid)
+        return matching_loss(
+            partial(self.field, context), actions, valid,
+            alpha=self.config.beta_alpha, beta=self.config.beta_beta, generator=generator,
+        )  # fmt: skip
 
     def solve(
         self, field: Field, *, rows: int, device: torch.device, generator: torch.Generator | None = None,

@@ -3,6 +3,7 @@ that the backbone's layer of the same depth made of the context, once per chunk;
 on actions. Proprioception is the backbone's to read, so that it is in the context already."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,10 +19,9 @@ from volar.core.model import (
     LayeredDecoder,
     LayerShape,
     Sample,
-    masked_mean,
 )
 from volar.nn.expert import Expert
-from volar.nn.flow import Solver, draw_point, integrate, require_steps
+from volar.nn.flow import Solver, integrate, matching_loss, require_steps
 from volar.nn.transformer import full_mask, sinusoid
 
 
@@ -75,9 +75,10 @@ class FlowExpert(FieldDecoder, LayeredDecoder):
         self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],
         *, generator: torch.Generator | None = None,
     ) -> Float[Tensor, " b"]:  # fmt: skip
-        point = draw_point(actions, alpha=self.config.beta_alpha, beta=self.config.beta_beta, generator=generator)
-        predicted = self.field(context, point.chunks, point.time)
-        return masked_mean((predicted - point.velocity).square().mean(-1), valid)
+        return matching_loss(
+            partial(self.field, context), actions, valid,
+            alpha=self.config.beta_alpha, beta=self.config.beta_beta, generator=generator,
+        )  # fmt: skip
 
     def solve(
         self, field: Field, *, rows: int, device: torch.device, generator: torch.Generator | None = None,

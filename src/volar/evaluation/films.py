@@ -18,14 +18,20 @@ MEDIA_TYPES = {
     ".mp4": "video/mp4",
     ".webm": "video/webm",
 }
+STRIP = 8  # frames of a film strip
 GAP = 2  # white pixels between two frames
 
 
-def film_strip(frames: UInt8[np.ndarray, "t h w 3"], *, count: int = 8, quality: int = 80) -> bytes:
+def shown_frames(total: int, *, count: int = STRIP) -> list[int]:
+    """Which of `total` frames a strip of `count` shows: evenly spaced from the first to the last."""
+    return np.unique(np.linspace(0, total - 1, count).round().astype(int)).tolist()
+
+
+def film_strip(frames: UInt8[np.ndarray, "t h w 3"], *, count: int = STRIP, quality: int = 80) -> bytes:
     """A JPEG of `count` frames side by side, evenly spaced from the first to the last; fewer when there are fewer."""
     if len(frames) == 0 or count < 1:
         raise ConfigError(f"A film strip needs at least one frame, got {len(frames)} frames and count {count}.")
-    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))]
+    chosen = frames[shown_frames(len(frames), count=count)]
     height, width = chosen.shape[1:3]
     strip = np.full((height, len(chosen) * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
     for i, frame in enumerate(chosen):

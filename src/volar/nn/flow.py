@@ -4,15 +4,14 @@ pi0's conventions (arXiv 2410.24164): time 1 is noise and 0 is data, x_t = t * n
 is noise - data, and sampling goes from 1 down to 0. Papers that let time run the other way negate both.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.model import UNLIMITED, Budget, Field, Sample
+from volar.core.model import UNLIMITED, Budget, Field, Sample, masked_mean
 from volar.nn.budget import Metered
 
 Solver = Literal["euler", "midpoint", "heun"]
@@ -46,22 +45,16 @@ def interpolate(
     return weight * noise + (1 - weight) * data
 
 
-@dataclass(frozen=True)
-class PathPoint:
-    """A point on the straight path of each chunk, and the velocity there, from data to noise."""
-
-    chunks: Float[Tensor, "b h a"]
-    time: Float[Tensor, " b"]
-    velocity: Float[Tensor, "b h a"]
-
-
-def draw_point(
-    actions: Float[Tensor, "b h a"], *, alpha: float, beta: float, generator: torch.Generator | None
-) -> PathPoint:
-    """What conditional flow matching trains on: Gaussian noise and a time from Beta(alpha, beta) for every chunk."""
+def matching_loss(
+    velocity: Field, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"], *, alpha: float, beta: float,
+    generator: torch.Generator | None,
+) -> Float[Tensor, " b"]:  # fmt: skip
+    """Conditional flow matching: squared error of `velocity` on the straight path from each chunk to Gaussian noise, at
+    a time from Beta(alpha, beta)."""
     noise = torch.randn(actions.shape, generator=generator, device=actions.device)
     time = sample_time(len(actions), alpha=alpha, beta=beta, generator=generator, device=actions.device)
-    return PathPoint(interpolate(actions, noise, time), time, noise - actions)
+    predicted = velocity(interpolate(actions, noise, time), time)
+    return masked_mean((predicted - (noise - actions)).square().mean(-1), valid)
 
 
 def integrate(

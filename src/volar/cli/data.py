@@ -1,0 +1,21 @@
+"""`volar data ...`: everything about data sets, one module per sub-command, imported when it is called."""
+
+from importlib import import_module
+
+from volar.cli.output import Output
+from volar.core.errors import unknown_name
+
+COMMANDS: dict[str, str] = {}
+
+
+def help_text() -> str:
+    rows = "\n".join(f"  {name:<9}{line}" for name, line in COMMANDS.items())
+    return f"usage: volar data COMMAND [OPTIONS]\n\ncommands:\n{rows}\n\nvolar data COMMAND --help tells its options."
+
+
+def main(arguments: list[str]) -> Output:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        return Output({"commands": COMMANDS}, help_text())
+    if arguments[0] not in COMMANDS:
+        raise unknown_name("data command", arguments[0], COMMANDS)
+    return import_module(f"volar.cli.data_{arguments[0]}").main(arguments[1:])
