@@ -26,6 +26,7 @@ from volar.core.robot import ActionSpec, Camera, RobotSpec, Trajectory
 from volar.data.lerobot import open_dataset
 from volar.data.normalize import exact_statistics
 from volar.data.recording import Storage
+from volar.data.streaming import StreamingStatistics
 from volar.data.windows import WindowBatch, Windows
 from volar.data.writer import DatasetWriter
 
@@ -130,6 +131,17 @@ def statistics_ms() -> float:
     return (time.process_time() - started) * 1e3
 
 
+def streaming_ms() -> float:
+    """In parts of 1,000 rows, as the peer takes them; the rank error is 0.07 %."""
+    values = np.random.default_rng(0).normal(size=(100_000, DIM)).astype(np.float32)
+    started = time.process_time()
+    streaming = StreamingStatistics(DIM)
+    for part in np.split(values, 100):
+        streaming.update(part)
+    streaming.sketch.quantiles([0.01, 0.1, 0.5, 0.9, 0.99])
+    return (time.process_time() - started) * 1e3
+
+
 def main(arguments: Arguments) -> None:
     torch.set_num_threads(1)
     films = [film(seed) for seed in range(arguments.episodes)]
@@ -166,6 +178,7 @@ def main(arguments: Arguments) -> None:
                         peer(arguments.peer_python, "read", root, samples, repeat, CHUNK, BATCH)["samples_per_s"],
                     )
             note("statistics of 100k x 14, ms cpu, volar", statistics_ms())
+            note("statistics of 100k x 14 in one pass, ms cpu, volar", streaming_ms())
         if arguments.peer_python:
             for name, value in peer(arguments.peer_python, "write", Path(scratch) / "peer", 4).items():
                 note(name, value)

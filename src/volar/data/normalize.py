@@ -55,7 +55,7 @@ def exact_statistics(values: Shaped[np.ndarray, "n d"]) -> Statistics:
     if len(values) == 0:
         raise ConfigError("Statistics of no rows are undefined; the data set is empty.")
     exact = np.asarray(values, dtype=np.float64)
-    _require_finite(exact, "Statistics")
+    require_finite(exact, "Statistics")
     q01, q99 = np.quantile(exact, [0.01, 0.99], axis=0)
     return Statistics(
         count=len(exact), mean=exact.mean(0), std=exact.std(0), min=exact.min(0), max=exact.max(0), q01=q01, q99=q99
@@ -96,7 +96,7 @@ class Normalizer:
     def normalize(self, values: ArrayOrTensor) -> ArrayOrTensor:
         """Raw [... d] to normalised [... d], same type and precision. Raises ConfigError if a number is not finite."""
         self._require_width(values)
-        _require_finite(values, "Normalizer")
+        require_finite(values, "Normalizer")
         return (values - _like(self._centre, values)) * _like(self._inverse, values)  # type: ignore[operator]
 
     def denormalize(self, values: ArrayOrTensor) -> ArrayOrTensor:
@@ -118,7 +118,7 @@ def _like(constant: np.ndarray, values: Any) -> Any:
     return values.new_tensor(constant.tolist())
 
 
-def _require_finite(values: Any, who: str) -> None:
+def require_finite(values: Any, who: str) -> None:
     finite = np.isfinite(values) if isinstance(values, np.ndarray) else values.isfinite()
     if not bool(finite.all()):
         flat = np.asarray(finite.tolist()).reshape(-1, values.shape[-1])
