@@ -56,6 +56,8 @@ class Run:
     part: str
     scenes: int = 36
     """per task; every training seed of every cell meets all of them"""
+    first: int = FIRST_SCENE
+    """the first scene, to add scenes to a part that was run"""
     data: Path | None = None
     """the demonstrations, for the exact field"""
     workers: int = 2
@@ -128,7 +130,7 @@ def run_part(command: Run) -> None:
     cells = PARTS[command.part]()
     if command.only:
         cells = {name: cell for name, cell in cells.items() if name.startswith(command.only)}
-    scenes = range(FIRST_SCENE, FIRST_SCENE + command.scenes)
+    scenes = range(command.first, command.first + command.scenes)
     members = {name: SEEDS[:1] if cell.exact else SEEDS for name, cell in cells.items()}
     info = RunInfo(
         title=f"decoder study, {command.part}", tasks=TASKS, seeds=tuple(scenes),
@@ -141,7 +143,7 @@ def run_part(command: Run) -> None:
         Job(task=task, seed=scene, arm=f"{name}@{seed}", max_steps=MAX_STEPS)
         for name in cells for task in TASKS for seed in members[name] for scene in scenes
     ]  # fmt: skip
-    folder = command.out / "runs" / "-".join((command.part, *command.only))
+    folder = command.out / "runs" / "-".join((command.part, *command.only, str(command.first))).replace("/", "_")
     folder.parent.mkdir(parents=True, exist_ok=True)
     evaluate(
         folder, info, jobs, make_env=partial(make_env, cameras={}), make_actor=Maker(command.out, cells, command.data),
