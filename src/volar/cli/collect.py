@@ -26,8 +26,8 @@ class Collect:
     """successful episodes per task"""
     camera: dict[str, int] | None = None
     """camera names and side in pixels, such as corner4 112; by default what the environment declares"""
-    storage: Literal["video", "image"] = "video"
-    """how pictures are stored: x264 video (small, half the colour resolution), or one PNG per frame (lossless)"""
+    storage: Literal["video", "jpeg", "image"] = "video"
+    """x264 video (smallest, half the colour resolution), or for every frame a JPEG (quality 95) or a PNG (lossless)"""
     noise: float = 0.1
     """standard deviation of execution noise, in action units; the recorded action stays the clean one"""
     max_steps: int = 200

@@ -7,11 +7,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.robot import RobotSpec, Trajectory
+from volar.core.robot import Camera, RobotSpec, Trajectory
 from volar.data import layout
+from volar.data.pictures import picture_facts
 from volar.data.video import CODEC, GROUP
 
-Storage = Literal["video", "image"]
+Storage = Literal["video", "image", "jpeg"]  # H.264; PNG, lossless; JPEG in the image column
 
 
 def new_info(
@@ -26,27 +27,44 @@ def new_info(
     if abs(fps - spec.action.rate_hz) > 1e-6:
         raise ConfigError(f"fps is {fps:g}, but the robot's actions come at {spec.action.rate_hz:g} Hz; give that.")
     cameras = {camera.name: camera for camera in spec.cameras}
-    for name, storage in camera_storage.items():
+    for name in camera_storage:
         if name not in cameras:
             raise unknown_name("camera", name, cameras)
-        if storage not in get_args(Storage):
-            raise unknown_name("camera storage", str(storage), get_args(Storage))
-        camera = cameras[name]
-        if storage == "video" and (camera.height % 2 or camera.width % 2):
-            raise ConfigError(
-                f"Camera {name!r} is {camera.height} x {camera.width} pixels; a video needs even sides. "
-                f"Choose an even size, or store it as 'image'."
-            )
     if missing := sorted(cameras.keys() - camera_storage.keys()):
-        raise ConfigError(f"No storage chosen for camera(s) {missing}: 'video' (small) or 'image' (lossless).")
+        raise ConfigError(f"No storage chosen for camera(s) {missing}: 'video' (small), 'jpeg' or 'image' (lossless).")
+    features = {
+        layout.image_key(name): camera_feature(camera, camera_storage[name], fps) for name, camera in cameras.items()
+    }
+    if spec.proprioception:
+        features[layout.STATE] = layout.vector(len(spec.proprioception), list(spec.proprioception))
+    names = list(spec.action.names)
+    features[layout.ACTION] = layout.vector(len(names), names)
+    features[layout.EXECUTED] = layout.vector(len(names), names)
+    features[layout.REWARD] = layout.vector(1, None)
+    features |= {key: layout.vector(1, None, dtype) for key, dtype in layout.BOOKKEEPING.items()}
+    return declare(
+        features, fps=fps, camera_storage=camera_storage, robot_type=robot_type, spec=spec, extra=extra
+    )  # fmt: skip
+
+
+def declare(
+    features: Mapping[str, Mapping[str, Any]], *, fps: int | float, camera_storage: Mapping[str, Storage],
+    robot_type: str | None, spec: RobotSpec | None, extra: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """The info.json of a data set of these features that has no episode yet. spec: None when nobody said what the
+    numbers mean. Raises ConfigError if `extra` is no plain JSON."""
     try:
-        facts = json.loads(json.dumps({"spec": spec.to_json(), "storage": dict(camera_storage), "extra": dict(extra)}))
+        facts = json.loads(
+            json.dumps(
+                {"spec": spec.to_json() if spec else None, "storage": dict(camera_storage), "extra": dict(extra)}
+            )
+        )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"The facts of a recording must be plain JSON: {error}.") from error
     return {
         "codebase_version": layout.VERSION,
         "fps": int(fps) if float(fps).is_integer() else fps,
-        "features": _features(spec, camera_storage, fps),
+        "features": dict(features),
         "total_episodes": 0,
         "total_frames": 0,
         "total_tasks": 0,
@@ -61,28 +79,29 @@ def new_info(
     }
 
 
-def _features(spec: RobotSpec, camera_storage: Mapping[str, Storage], fps: int | float) -> dict[str, Any]:
-    features: dict[str, Any] = {}
-    for camera in spec.cameras:
-        feature = {
-            "dtype": camera_storage[camera.name],
-            "shape": [camera.height, camera.width, 3],
-            "names": ["height", "width", "channels"],
-        }
-        if feature["dtype"] == "video":
-            feature["info"] = {
-                "video.height": camera.height, "video.width": camera.width, "video.codec": CODEC.removeprefix("lib"),
-                "video.pix_fmt": "yuv420p", "video.fps": fps, "video.channels": 3, "video.g": GROUP,
-                "video.is_depth_map": False, "has_audio": False,
-            }  # fmt: skip
-        features[layout.image_key(camera.name)] = feature
-    if spec.proprioception:
-        features[layout.STATE] = layout.vector(len(spec.proprioception), list(spec.proprioception))
-    names = list(spec.action.names)
-    features[layout.ACTION] = layout.vector(len(names), names)
-    features[layout.EXECUTED] = layout.vector(len(names), names)
-    features[layout.REWARD] = layout.vector(1, None)
-    return features | {key: layout.vector(1, None, dtype) for key, dtype in layout.BOOKKEEPING.items()}
+def camera_feature(camera: Camera, storage: Storage, fps: int | float) -> dict[str, Any]:
+    """The declaration of a camera whose pictures we encode. Raises ConfigError for a video with an odd side."""
+    if storage not in get_args(Storage):
+        raise unknown_name("camera storage", str(storage), get_args(Storage))
+    feature: dict[str, Any] = {
+        "dtype": "video" if storage == "video" else "image",
+        "shape": [camera.height, camera.width, 3],
+        "names": ["height", "width", "channels"],
+    }
+    if storage == "jpeg":
+        feature["info"] = picture_facts("jpeg", camera.height, camera.width)
+    if storage == "video":
+        if camera.height % 2 or camera.width % 2:
+            raise ConfigError(
+                f"Camera {camera.name!r} is {camera.height} x {camera.width} pixels; a video needs even sides. "
+                f"Choose an even size, or store it as 'image' or 'jpeg'."
+            )
+        feature["info"] = {
+            "video.height": camera.height, "video.width": camera.width, "video.codec": CODEC.removeprefix("lib"),
+            "video.pix_fmt": "yuv420p", "video.fps": fps, "video.channels": 3, "video.g": GROUP,
+            "video.is_depth_map": False, "has_audio": False,
+        }  # fmt: skip
+    return feature
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
