@@ -168,6 +168,24 @@ def test_arms_that_are_the_same_never_win(tmp_path, design):
     assert found[-1].pairs[0].decision in ("undecided", "equivalent")
 
 
+@pytest.mark.parametrize("design", ["anytime", "group", "fixed"])
+def test_a_broken_scene_is_left_out_and_the_rest_is_judged(tmp_path, design):
+    class Sick(Toy):
+        def step(self, action):
+            if self.seed == 1003:
+                raise RuntimeError("the simulator lost it")
+            return super().step(action)
+
+        def reset(self, seed):
+            self.seed = seed
+            super().reset(seed)
+
+    looks = (12,) if design == "fixed" else (6, 12)
+    protocol = protocol_of(scenes=12, looks=looks, design=design)
+    found = go_on(tmp_path, protocol, make=lambda task: Sick(task.partition("/")[2]))
+    assert found[-1].stop and found[-1].pairs[0].decision == "better"
+
+
 @pytest.mark.parametrize("deaths", [(1,), (7, 3), (20, 1, 9)])
 def test_an_interrupted_comparison_ends_like_an_uninterrupted_one(tmp_path, deaths):
     protocol = protocol_of(controls=("shuffled_instruction",), control_scenes=3)

@@ -115,16 +115,18 @@ def _anytime_outside(blocks: Float[np.ndarray, "n tasks"], margin: float) -> flo
 
 
 def _group(scenes: Scenes, protocol: Protocol) -> Judgement | None:
-    """At the last registered look that the scenes reach; later scenes wait for the next look.
+    """At the last registered look whose scenes were all met; later scenes wait for the next look. A look is made
+    without its broken scenes, at its registered fraction: they are few, and what broke does not depend on outcomes.
 
     p is the repeated p-value (Jennison & Turnbull 2000, section 9.5): the smallest alpha at which some look so far
     would have stopped. The interval is the repeated one of the last look.
     """
-    blocks = scenes.blocks()
-    looks = [look for look in protocol.looks if look <= len(blocks)]
-    if not looks:
+    seen = {look: protocol.seeds[:look] for look in protocol.looks if scenes.met.issuperset(protocol.seeds[:look])}
+    blocks = {look: found for look, seeds in seen.items() if len(found := scenes.blocks(seeds))}
+    if not blocks:
         return None
-    draws = [_blocks_draws(blocks[:look]) for look in looks]
+    looks = list(blocks)
+    draws = [_blocks_draws(blocks[look]) for look in looks]
     z = [abs(found.z()) for found in draws]
     fractions = [look / protocol.max_episodes for look in looks]
 

@@ -4,7 +4,7 @@ An arm is several members (policies trained with different seeds) that meet the 
 arm is the mean over its members, so that a scene counts once however many policies met it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +21,11 @@ DIGITS = 12  # thirds of members add up to one again
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
     """What a pair of arms did on the scenes that both met. values: task -> seed -> other minus reference, in
-    [-1, 1]; every task of the comparison is a key."""
+    [-1, 1]; every task of the comparison is a key. met: seeds that all members of both met in every task, scored or
+    broken."""
 
     values: Mapping[str, Mapping[int, float]]
+    met: frozenset[int]
     left_out: LeftOut
 
     @property
@@ -34,10 +36,11 @@ class Scenes:
         """The values per task, in the order of the seeds."""
         return [np.array([found[seed] for seed in sorted(found)], dtype=float) for found in self.values.values()]
 
-    def blocks(self) -> Float[np.ndarray, "n tasks"]:
-        """The values of each seed that every task has, in the order of the seeds."""
+    def blocks(self, seeds: Collection[int] | None = None) -> Float[np.ndarray, "n tasks"]:
+        """The values of each seed (of `seeds`, if given) that every task has, in the order of the seeds."""
         common = set.intersection(*(set(found) for found in self.values.values()))
-        rows = [[found[seed] for found in self.values.values()] for seed in sorted(common)]
+        chosen = sorted(common if seeds is None else common.intersection(seeds))
+        rows = [[found[seed] for found in self.values.values()] for seed in chosen]
         return np.round(np.array(rows, dtype=float).reshape(-1, len(self.values)), DIGITS)
 
 
@@ -78,13 +81,13 @@ class Outcomes:
         """The scenes that all members of both arms met, were scored on, and found the same at the start."""
         values: dict[str, dict[int, float]] = {task: {} for task in tasks}
         missing = broken = different = 0
+        met: list[set[int]] = []
         for task in tasks:
-            met = [self.episodes(member, task) for member in (*reference, *other)]
-            for seed in set().union(*met):
-                if not all(seed in episodes for episodes in met):
-                    missing += 1
-                    continue
-                scene = [episodes[seed] for episodes in met]
+            found = [self.episodes(member, task) for member in (*reference, *other)]
+            met.append(set.intersection(*map(set, found)))
+            missing += len(set().union(*found) - met[-1])
+            for seed in met[-1]:
+                scene = [episodes[seed] for episodes in found]
                 successes = [episode.success for episode in scene if episode.success is not None]
                 if len(successes) < len(scene):
                     broken += 1
@@ -94,7 +97,8 @@ class Outcomes:
                     values[task][seed] = float(
                         np.mean(successes[len(reference) :]) - np.mean(successes[: len(reference)])
                     )
-        return Scenes(values=values, left_out=LeftOut(missing=missing, broken=broken, different=different))
+        left_out = LeftOut(missing=missing, broken=broken, different=different)
+        return Scenes(values=values, met=frozenset.intersection(*map(frozenset, met)), left_out=left_out)
 
 
 @dataclass(frozen=True, kw_only=True)
