@@ -5,7 +5,11 @@ from importlib import import_module
 from volar.cli.output import Output
 from volar.core.errors import unknown_name
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "curate": "score demonstrations, keep the best of every task, weigh the rest",
+    "rollouts": "record what a policy does, successes and failures, for scores that learn from outcomes",
+    "view": "an offline HTML browser of episodes: films, curves, instructions, findings",
+}
 
 
 def help_text() -> str:

@@ -1,0 +1,366 @@
+"use strict";
+// The list of episodes, and one episode: films, curves and marks with one moment in common. No requests to any network;
+// every text goes into the page as text.
+
+const index = JSON.parse(document.getElementById("index").textContent);
+const form = document.getElementById("filters");
+const list = document.getElementById("list");
+const room = document.getElementById("episode");
+const PAGE = 200; // list entries shown at once
+
+function make(name, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+function drawing(name, attributes) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+const minus = (text) => text.replace("-", "−");
+const number = (value) => minus(String(Number(value.toPrecision(4))));
+const seconds = (frames) => `${(frames / index.fps).toFixed(frames / index.fps < 10 ? 2 : 1)} s`;
+const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+const words = (episode) => episode.tasks.map((task) => index.tasks[task]).join(" · ");
+
+// The list
+
+const longest = Math.max(...index.episodes.map((episode) => episode.length));
+let chosen = [];
+let shown = 0;
+
+const ORDERS = {
+  number: (a, b) => a.number - b.number,
+  short: (a, b) => a.length - b.length,
+  long: (a, b) => b.length - a.length,
+  idle: (a, b) => b.idle - a.idle,
+  task: (a, b) => words(a).localeCompare(words(b)),
+};
+
+function fits(episode, wanted) {
+  const length = episode.length / index.fps;
+  const text = `${episode.number} ${words(episode)}`.toLowerCase();
+  return wanted.words.every((word) => text.includes(word)) &&
+    (!wanted.task || episode.tasks.includes(Number(wanted.task))) &&
+    (!wanted.success || String(episode.success) === wanted.success) &&
+    (!wanted.least || length >= Number(wanted.least)) && (!wanted.most || length <= Number(wanted.most));
+}
+
+function choose() {
+  const wanted = Object.fromEntries(new FormData(form));
+  wanted.words = wanted.words.toLowerCase().split(/\s+/).filter(Boolean);
+  chosen = index.episodes.filter((episode) => fits(episode, wanted)).sort(ORDERS[wanted.order]);
+  document.getElementById("count").textContent =
+    chosen.length === index.episodes.length ? counted(chosen.length, "episode")
+      : `${chosen.length.toLocaleString("en")} of ${counted(index.episodes.length, "episode")}`;
+  list.replaceChildren();
+  shown = 0;
+  showMore();
+}
+
+function showMore() {
+  list.append(...chosen.slice(shown, shown + PAGE).map(entry));
+  shown = Math.min(shown + PAGE, chosen.length);
+  const more = document.getElementById("more");
+  more.hidden = shown === chosen.length;
+  more.textContent = `Show ${Math.min(PAGE, chosen.length - shown)} more`;
+  markCurrent();
+}
+
+function outcome(success) {
+  if (success === null) return null;
+  return make("span", { className: success ? "success" : "failure" }, success ? "✓ success" : "✗ failure");
+}
+
+function entry(episode) {
+  const extent = make("span", { className: "extent" });
+  extent.style.setProperty("--share", `${(100 * episode.length) / longest}%`);
+  const idle = episode.idle >= 0.05 ? make("span", {}, `${Math.round(100 * episode.idle)} % idle`) : null;
+  return make("li", {}, make("a", { href: `#${episode.number}` },
+    make("b", {}, String(episode.number)), make("span", { className: "words" }, words(episode)),
+    make("span", {}, seconds(episode.length)),
+    make("span", { className: "more" }, outcome(episode.success), idle), extent));
+}
+
+function markCurrent() {
+  for (const link of list.querySelectorAll("a")) {
+    if (current && link.hash === `#${current.episode.number}`) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+// One episode
+
+let current = null; // the one that is shown: {episode, length, frame, playing, speed, seek, ...}
+
+function neighbour(by) {
+  const place = chosen.findIndex((episode) => episode.number === current?.episode.number);
+  return chosen[place < 0 ? 0 : place + by];
+}
+
+function go(episode) {
+  if (episode) location.hash = `#${episode.number}`;
+}
+
+function open(episode) {
+  if (current) current.playing = false;
+  const script = make("script", { src: episode.file });
+  globalThis.volarEpisode = (data) => {
+    if (location.hash === `#${data.number}`) show(episode, data);
+  };
+  script.addEventListener("load", () => script.remove());
+  script.addEventListener("error", () => {
+    script.remove();
+    current = null;
+    document.body.classList.add("open");
+    room.replaceChildren(backLink(), make("p", { className: "empty" }, `${episode.file} is missing beside this page.`));
+  });
+  document.head.append(script);
+}
+
+const backLink = () => make("a", { className: "back", href: "#list" }, "‹ All episodes");
+
+function unpack(text, width, length) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const values = new Float32Array(bytes.buffer);
+  return Array.from({ length: width }, (_, d) => values.subarray(d * length, (d + 1) * length));
+}
+
+function show(episode, data) {
+  current = { episode, data, length: episode.length, time: 0, playing: false, speed: 1, readings: [] };
+  document.body.classList.add("open");
+  const turn = (by, text, label) => {
+    const target = neighbour(by);
+    return make("button", { type: "button", onclick: () => go(target), disabled: !target, ariaLabel: label }, text);
+  };
+  const about = Object.entries(data.source).map(([key, value]) =>
+    make("span", {}, `${key} ${typeof value === "string" ? value : JSON.stringify(value)}`));
+  room.replaceChildren(
+    backLink(),
+    make("div", { className: "title" }, make("h2", {}, `Episode ${episode.number}`),
+      make("div", { className: "turn" }, turn(-1, "‹ Previous", "Previous episode"), turn(1, "Next ›", "Next episode"))),
+    make("p", { className: "instruction" }, words(episode) || "No instruction"),
+    make("p", { className: "about" }, outcome(episode.success),
+      make("span", {}, `${counted(episode.length, "frame")}, ${seconds(episode.length)}`), ...about),
+    stage(data), ...[marks(data), ...index.panels.map((panel) => curves(panel, data))].filter(Boolean));
+  markCurrent();
+  list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+  scrollTo(0, Math.min(scrollY, room.offsetTop));
+  seek(0);
+}
+
+function stage(data) {
+  current.videos = data.films.map((source) =>
+    make("video", { src: source, muted: true, playsInline: true, preload: "auto" }));
+  for (const video of current.videos) video.addEventListener("seeked", () => catchUp(video));
+  const films = make("div", { className: "films" }, ...current.videos.map((video, k) => {
+    const camera = index.cameras[k];
+    video.ariaLabel = `Film of camera ${camera.name}`;
+    const ratio = camera.width / camera.height;
+    const figure = make("figure", {}, make("figcaption", {}, camera.name), video);
+    video.style.aspectRatio = `${camera.width} / ${camera.height}`;
+    Object.assign(figure.style, { flex: `${ratio} 1 ${ratio * 6}rem`, maxWidth: `calc(${ratio} * min(34vh, 22rem))` });
+    return figure;
+  }));
+  current.play = make("button", { type: "button", className: "play", onclick: toggle }, "Play");
+  current.slider = make("input", { type: "range", min: 0, max: current.length - 1, step: 1, value: 0, ariaLabel: "Frame" });
+  current.slider.addEventListener("input", () => seek(Number(current.slider.value)));
+  current.output = make("output");
+  const speed = make("select", { onchange: () => setSpeed(Number(speed.value)) },
+    ...[0.25, 0.5, 1, 2, 4].map((times) => make("option", { value: times, selected: times === 1 }, `${times}×`)));
+  return make("div", { className: "stage" }, films,
+    make("div", { className: "controls" }, current.play, current.slider, current.output, make("label", {}, "Speed", speed)));
+}
+
+function place(frame) {
+  return current.length > 1 ? frame / (current.length - 1) : 0;
+}
+
+function plot(label) {
+  return make("div", { className: "plot", role: "img", ariaLabel: label });
+}
+
+function marks(data) {
+  const rows = [];
+  if (data.idle.length) {
+    const row = plot(`Idle: ${data.idle.map(([start, stop]) => `frames ${start} to ${stop - 1}`).join(", ")}`);
+    for (const [start, stop] of data.idle) {
+      const band = make("span", { className: "band", title: `idle, frames ${start} to ${stop - 1}` });
+      Object.assign(band.style, { left: `${100 * place(start)}%`, width: `${100 * (place(stop - 1) - place(start))}%` });
+      row.append(band);
+    }
+    const total = data.idle.reduce((sum, [start, stop]) => sum + stop - start, 0);
+    rows.push(make("div", { className: "curve" }, make("span", {}, "idle"), row, make("span", { className: "now" }, seconds(total))));
+  }
+  if (data.gripper.length) {
+    const row = plot(`Gripper: ${data.gripper.map((one) => `${one.name} ${one.kind} at frame ${one.frame}`).join(", ")}`);
+    const signs = { closes: "▸◂", opens: "◂▸", rises: "▲", falls: "▼" };
+    for (const one of data.gripper) {
+      const tick = make("span", { className: "tick", title: `${one.name} ${one.kind} at frame ${one.frame}` }, signs[one.kind]);
+      tick.style.left = `${100 * place(one.frame)}%`;
+      row.append(tick);
+    }
+    rows.push(make("div", { className: "curve" }, make("span", {}, "gripper"), row,
+      make("span", { className: "now" }, counted(data.gripper.length, "event"))));
+  }
+  return rows.length ? make("section", { className: "panel events" }, make("h3", {}, "Events"), ...rows) : null;
+}
+
+function curves(panel, data) {
+  const width = panel.names.length + panel.hidden;
+  const lines = panel.keys.map((key) => unpack(data.values[key], width, current.length));
+  const legend = panel.labels.length < 2 ? null : make("span", { className: "legend" }, ...panel.labels.map((label, k) =>
+    make("span", {}, make("i", { className: `line-${(k % 3) + 1}` }), label.toLowerCase())));
+  const rows = panel.names.map((name, d) => {
+    const row = plot(`${panel.title}, ${name}: from ${number(panel.low[d])} to ${number(panel.high[d])}`);
+    const graph = drawing("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", "aria-hidden": "true" });
+    lines.forEach((line, k) => graph.append(
+      drawing("path", { class: `line-${(k % 3) + 1}`, d: course(line[d], panel.low[d], panel.high[d]) })));
+    row.append(graph);
+    const now = make("span", { className: "now" });
+    current.readings.push({ now, values: lines.map((line) => line[d]) });
+    const unit = panel.units[d] ? make("small", {}, ` ${panel.units[d]}`) : null;
+    const named = panel.names.length > 1 || name !== "0" ? name : panel.title.toLowerCase();
+    return make("div", { className: "curve" }, make("span", {}, named, unit), row, now);
+  });
+  const rest = panel.hidden ? make("p", { className: "about" }, `${panel.hidden} further dimensions are not drawn.`) : null;
+  return make("section", { className: "panel" },
+    make("div", { className: "panel-head" }, make("h3", {}, panel.title), legend), ...rows, rest);
+}
+
+function course(values, low, high) {
+  const height = high > low ? high - low : 1;
+  const point = (t, value) => `${(1000 * place(t)).toFixed(1)} ${(100 - (100 * (value - low)) / height).toFixed(1)}`;
+  const step = Math.max(1, Math.floor(values.length / 1500)); // of long episodes the extremes of each piece
+  const points = [];
+  for (let t = 0; t < values.length; t += step) {
+    const piece = values.subarray(t, t + step);
+    points.push(point(t, Math.min(...piece)));
+    if (step > 1) points.push(point(t, Math.max(...piece)));
+  }
+  return `M${points.join("L")}`;
+}
+
+// The moment that films, cursor and readings share
+
+const frameNow = () => Math.min(Math.floor(current.time * index.fps + 1e-6), current.length - 1);
+
+function seek(frame) {
+  current.time = Math.min(Math.max(frame, 0), current.length - 1) / index.fps;
+  for (const video of current.videos) catchUp(video);
+  draw();
+}
+
+function catchUp(video) {
+  const due = (frameNow() + 0.5) / index.fps; // the middle of the frame, which no rounding reaches over
+  if (!current.videos.includes(video) || current.playing || video.seeking) return;
+  if (Math.abs(video.currentTime - due) > 0.25 / index.fps) video.currentTime = due;
+}
+
+function draw() {
+  const frame = frameNow();
+  room.style.setProperty("--at", place(frame));
+  current.slider.value = frame;
+  current.output.textContent = `frame ${frame} of ${current.length - 1} · ${(frame / index.fps).toFixed(2)} s`;
+  current.slider.ariaValueText = current.output.textContent;
+  for (const { now, values } of current.readings) now.textContent = values.map((line) => number(line[frame])).join(", ");
+}
+
+function setSpeed(times) {
+  current.speed = times;
+  for (const video of current.videos) video.playbackRate = times;
+}
+
+function toggle() {
+  if (current.playing) return pause();
+  if (frameNow() === current.length - 1) seek(0);
+  const playing = current;
+  playing.playing = true;
+  playing.play.textContent = "Pause";
+  for (const video of playing.videos) {
+    video.currentTime = playing.time;
+    video.play().catch(() => {}); // one that cannot be played is passed over; the others go on
+  }
+  let before = performance.now();
+  const tick = (now) => {
+    if (current !== playing || !playing.playing) return;
+    playing.time += (Math.min(now - before, 200) / 1000) * playing.speed; // a tab in the background stands still
+    before = now;
+    for (const video of playing.videos) {
+      const late = Math.abs(video.currentTime - playing.time);
+      if (!video.seeking && late > Math.max(0.1, 2 / index.fps) * playing.speed) video.currentTime = playing.time;
+    }
+    if (playing.time * index.fps >= playing.length - 1) {
+      pause();
+      return seek(playing.length - 1);
+    }
+    draw();
+    requestAnimationFrame(tick);
+  };
+  requestAnimationFrame(tick);
+}
+
+function pause() {
+  current.playing = false;
+  current.play.textContent = "Play";
+  for (const video of current.videos) video.pause();
+  seek(frameNow());
+}
+
+room.addEventListener("pointerdown", (event) => {
+  const target = event.target.closest(".plot");
+  if (!target || event.button !== 0) return;
+  if (current.playing) pause();
+  const follow = (moved) => {
+    const box = target.getBoundingClientRect();
+    seek(Math.round(((moved.clientX - box.left) / box.width) * (current.length - 1)));
+  };
+  follow(event);
+  target.setPointerCapture(event.pointerId);
+  target.addEventListener("pointermove", follow);
+  target.addEventListener("lostpointercapture", () => target.removeEventListener("pointermove", follow), { once: true });
+});
+
+// Keys
+
+const KEYS = {
+  j: () => go(neighbour(1)),
+  k: () => go(neighbour(-1)),
+  "/": () => form.elements.words.focus(),
+  " ": () => toggle(),
+  ArrowRight: (event) => seek(frameNow() + (event.shiftKey ? 10 : 1)),
+  ArrowLeft: (event) => seek(frameNow() - (event.shiftKey ? 10 : 1)),
+  Home: () => seek(0),
+  End: () => seek(current.length - 1),
+};
+
+document.addEventListener("keydown", (event) => {
+  const busy = event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey;
+  const pressed = event.key === " " && event.target.closest("button, a, summary");
+  if (busy || pressed || !(event.key in KEYS) || (!current && !"jk/".includes(event.key))) return;
+  event.preventDefault();
+  KEYS[event.key](event);
+});
+
+// Beginnings
+
+function route() {
+  const found = index.episodes.find((episode) => `#${episode.number}` === location.hash);
+  if (found) return open(found);
+  if (current?.playing) pause();
+  document.body.classList.remove("open");
+}
+
+index.tasks.forEach((task, k) => form.elements.task.append(make("option", { value: k }, task)));
+form.querySelector(".task").hidden = index.tasks.length < 2;
+form.querySelector(".success").hidden = index.episodes.every((episode) => episode.success === null);
+form.addEventListener("input", choose);
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("reset", () => setTimeout(choose));
+document.getElementById("more").addEventListener("click", showMore);
+addEventListener("hashchange", route);
+choose();
+route();
