@@ -17,11 +17,11 @@ import tyro
 from volar.cli.demo import recipe
 from volar.core.fingerprint import fingerprint
 from volar.core.robot import Observation
-from volar.data.lerobot import open_dataset
+from volar.data.formats import open_dataset
 from volar.policies.actor import PolicyActor
 from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
 from volar.train.config import TrainConfig
-from volar.train.loop import prepare_data, robot_of, to_batch
+from volar.train.loop import kept_episodes, prepare_data, robot_of, to_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def variant(config: TrainConfig, data: Path, *, cached: bool, decoder: str, cach
     dataset = open_dataset(data)
     statistics_ = {name: dataset.statistics()[name] for name in (ACTION, PROPRIOCEPTION)}
     policy = Policy(config.policy, robot=robot_of(dataset, config), statistics=statistics_)
-    splits = prepare_data(dataset, policy, config, cache=cache, progress=True)
+    splits = prepare_data(dataset, policy, config, kept_episodes(dataset, config), cache=cache, progress=True)
     return config, policy, splits.train
 
 

@@ -11,12 +11,14 @@ from volar.decoders import TABLE as DECODERS
 from volar.envs import TABLE as ENVIRONMENTS
 from volar.planning import TABLE as PLANNERS
 from volar.tokenizers import TABLE as TOKENIZERS
+from volar.train.curation import TABLE as SCORES
 
 FAMILIES = {
     "backbones": BACKBONES,
     "decoders": DECODERS,
     "environments": ENVIRONMENTS,
     "planners": PLANNERS,
+    "scores": SCORES,
     "tokenizers": TOKENIZERS,
 }
 
@@ -25,7 +27,7 @@ def list_family(family: tyro.conf.Positional[str] = "families") -> Output:
     """List the members of a family.
 
     Args:
-        family: backbones, decoders, environments, planners, tokenizers, tasks; or nothing, for the families themselves.
+        family: backbones, decoders, environments, planners, scores, tokenizers, tasks; or nothing, for their names.
     """
     if family == "families":
         return Output({"families": [*FAMILIES, "tasks"]})

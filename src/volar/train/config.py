@@ -41,6 +41,8 @@ class TrainConfig:
     """compute the frozen part of the backbone once per frame and keep it beside the data"""
     validation: float = 0.1
     """fraction of each task's episodes held out"""
+    episodes: str | None = None
+    """file that lists the episodes to learn from, such as `volar data curate` writes; by default all"""
     validate_every: int = 250
     """steps"""
     checkpoint_every: int = 500
@@ -68,7 +70,8 @@ class TrainConfig:
         return asdict(self)
 
 
-FREE = ("log_every", "checkpoint_every", "workers", "track")  # these change nothing that is learned
+# These change nothing that is learned; of `episodes` the content counts, which is part of the data's hash.
+FREE = ("log_every", "checkpoint_every", "workers", "track", "episodes")
 
 
 def require_same(ours: TrainConfig, theirs: dict[str, Any], *, where: str) -> None:

@@ -22,9 +22,11 @@ from volar.core.errors import ConfigError, RobotFault
 from volar.core.fingerprint import fingerprint
 from volar.core.model import Batch, FrozenVision
 from volar.core.robot import RobotSpec, require_match
+from volar.data.curation.select import Kept, keep_all, keep_listed
+from volar.data.dataset import Dataset
 from volar.data.features import cached_features
-from volar.data.lerobot import LeRobotDataset, open_dataset
-from volar.data.windows import WindowBatch, Windows, split_episodes
+from volar.data.formats import open_dataset
+from volar.data.windows import WindowBatch, Windows
 from volar.policies.compute import feature_flops
 from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
 from volar.train.config import TrainConfig, require_same
@@ -78,7 +80,16 @@ class Data:
     feature_flops: int
 
 
-def prepare_data(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, *, cache: Path, progress: bool) -> Data:
+def kept_episodes(dataset: Dataset, config: TrainConfig) -> Kept:
+    """What the config lets a policy learn from, split into training and validation."""
+    if config.episodes is None:
+        return keep_all(dataset, config.validation, config.seed)
+    return keep_listed(dataset, config.episodes, config.validation, config.seed)
+
+
+def prepare_data(
+    dataset: Dataset, policy: Policy, config: TrainConfig, kept: Kept, *, cache: Path, progress: bool
+) -> Data:
     started, flops = time.perf_counter(), 0
     features: dict[str, np.ndarray] = {}
     cameras = [camera.name for camera in policy.robot.cameras]
@@ -95,7 +106,7 @@ def prepare_data(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, *
                 folder=cache, progress=progress,
             )  # fmt: skip
         flops = feature_flops(policy) * len(features[cameras[0]])
-    split = split_episodes(dataset, config.validation, config.seed)
+    split = kept.split
     fit_tokenizer(dataset, policy, config, split.train)
 
     def windows(episodes: tuple[int, ...]) -> Windows:
@@ -105,10 +116,10 @@ def prepare_data(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, *
         )  # fmt: skip
 
     seconds = time.perf_counter() - started
-    return Data(windows(split.train), windows(split.validation), dataset.num_frames, seconds, flops)
+    return Data(windows(split.train), windows(split.validation), kept.frames, seconds, flops)
 
 
-def fit_tokenizer(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, episodes: tuple[int, ...]) -> None:
+def fit_tokenizer(dataset: Dataset, policy: Policy, config: TrainConfig, episodes: tuple[int, ...]) -> None:
     """On at most 20,000 chunks of the training split, spread over all of it."""
     windows = Windows(
         dataset, horizon=config.policy.horizon, cameras=(), episodes=episodes, images=False, features=None
@@ -119,7 +130,7 @@ def fit_tokenizer(dataset: LeRobotDataset, policy: Policy, config: TrainConfig, 
     policy.fit_tokenizer(chunks, generator=torch.Generator().manual_seed(config.seed))
 
 
-def robot_of(dataset: LeRobotDataset, config: TrainConfig) -> RobotSpec:
+def robot_of(dataset: Dataset, config: TrainConfig) -> RobotSpec:
     """What the data set's numbers mean: said by itself or by the recipe, never guessed."""
     if dataset.spec is None and config.robot is None:
         raise ConfigError(
@@ -179,7 +190,8 @@ def train(config: TrainConfig, data: Path, out: Path, *, device: str | None = No
         raise ConfigError(f"The tracker {config.track!r} is missing: pip install {config.track}, or --track none.")
     dataset = open_dataset(data)
     robot = robot_of(dataset, config)
-    run = {"kind": "training", "config": json.loads(json.dumps(config.to_json())), "data": dataset.content_hash()}
+    kept = kept_episodes(dataset, config)
+    run = {"kind": "training", "config": json.loads(json.dumps(config.to_json())), "data": kept.identity}
     if (out / "run.json").is_file():
         before = json.loads((out / "run.json").read_text())
         require_same(config, before["config"], where=str(out))
@@ -191,11 +203,11 @@ def train(config: TrainConfig, data: Path, out: Path, *, device: str | None = No
         cpu=device == "cpu", mixed_precision="bf16" if config.precision == "bf16" else "no",
         log_with=None if config.track == "none" else config.track, project_dir=out,
     )  # fmt: skip
-    statistics = {name: dataset.statistics()[name] for name in (ACTION, PROPRIOCEPTION)}
+    statistics = {name: kept.statistics[name] for name in (ACTION, PROPRIOCEPTION)}
     torch.manual_seed(config.seed)
     policy = Policy(config.policy, robot=robot, statistics=statistics).to(accelerator.device)
     with accelerator.main_process_first():  # it computes the features, the others read them
-        splits = prepare_data(dataset, policy, config, cache=data / ".features", progress=progress)
+        splits = prepare_data(dataset, policy, config, kept, cache=data / ".features", progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process and not (out / "run.json").is_file():
         facts = {**run, "fingerprint": fingerprint(seed=config.seed)}
