@@ -23,7 +23,7 @@ import tyro
 from torch.utils.data import DataLoader
 
 from volar.core.robot import ActionSpec, Camera, RobotSpec, Trajectory
-from volar.data.lerobot import open_dataset
+from volar.data.formats import open_dataset
 from volar.data.normalize import exact_statistics
 from volar.data.recording import Storage
 from volar.data.streaming import StreamingStatistics

@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from volar.core.errors import ConfigError
-from volar.data.lerobot import open_dataset
+from volar.data.formats import open_dataset
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from volar.data.lerobot import open_dataset
+from volar.data.formats import open_dataset
 
 TESTS = Path(__file__).parent.parent / "tests"
 sys.path.insert(0, str(TESTS))

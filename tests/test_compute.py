@@ -20,7 +20,7 @@ from volar.core.compute import Counts, Timing
 from volar.core.errors import ConfigError
 from volar.core.model import AnytimeDecoder, Batch, Budget, Card, Context, FrozenVision, TokenDecoder
 from volar.core.robot import Episode, Job, Outcome
-from volar.data.lerobot import open_dataset
+from volar.data.formats import open_dataset
 from volar.data.normalize import exact_statistics
 from volar.decoders import TABLE as DECODERS
 from volar.envs import make_env

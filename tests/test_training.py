@@ -65,7 +65,7 @@ def test_collection_goes_on_where_it_stopped(tmp_path):
     assert collect(replace(command, episodes=3), progress=False) == dict.fromkeys(TASKS, 3)
     straight = Collect(tasks=TASKS, out=tmp_path / "at-once", episodes=3, storage="image", workers=0, max_steps=60)
     collect(straight, progress=False)
-    from volar.data.lerobot import open_dataset
+    from volar.data.formats import open_dataset
 
     resumed, once = open_dataset(tmp_path / "data"), open_dataset(tmp_path / "at-once")
     assert resumed.num_frames == once.num_frames

@@ -12,7 +12,7 @@ __all__ = ["__version__", "load_policy", "make_env", "open_dataset"]  # pyright:
 _LAZY = {
     "load_policy": "volar.policies.actor:load_policy",
     "make_env": "volar.envs:make_env",
-    "open_dataset": "volar.data.lerobot:open_dataset",
+    "open_dataset": "volar.data.formats:open_dataset",
 }
 
 

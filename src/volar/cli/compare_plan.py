@@ -213,7 +213,7 @@ def _require_paired(entrants: Sequence[Entrant], scenes: _Scenes, looks: Mapping
 
 def _require_unseen(data: Path, scenes: _Scenes) -> None:
     """A scene that was demonstrated must not be an examination question."""
-    from volar.data.lerobot import open_dataset
+    from volar.data.formats import open_dataset
 
     seeds = range(scenes.first_seed, scenes.first_seed + scenes.episodes)
     sources = [episode.source for episode in open_dataset(data).episodes]

@@ -67,7 +67,7 @@ def read_recipes(sources: Sequence[Source]) -> dict[str, TrainConfig]:
 
 
 def _recipe(source: Source, config: TrainConfig, data: Path | None) -> Entrant:
-    from volar.data.lerobot import open_dataset
+    from volar.data.formats import open_dataset
     from volar.train.loop import robot_of
 
     if data is None:
@@ -175,7 +175,7 @@ def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data:
     import torch
 
     from volar.core.model import FrozenVision
-    from volar.data.lerobot import open_dataset
+    from volar.data.formats import open_dataset
     from volar.data.windows import selected_frames, split_episodes
     from volar.policies.compute import count_policy, time_policy, time_training_step
     from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
@@ -247,6 +247,6 @@ def data_hash(data: Path | None) -> str | None:
     if data is None:
         return None
 
-    from volar.data.lerobot import open_dataset
+    from volar.data.formats import open_dataset
 
     return open_dataset(data).content_hash()

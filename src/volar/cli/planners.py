@@ -149,7 +149,7 @@ def library_from(path: Path | None, proposals: str, *, horizon: int, size: int) 
         return None if path is None else ChunkLibrary.load(path)
 
     from volar.data.layout import ACTION
-    from volar.data.lerobot import open_dataset
+    from volar.data.formats import open_dataset
 
     dataset = open_dataset(path)
     actions = np.asarray(dataset.arrays[ACTION], dtype=np.float32)

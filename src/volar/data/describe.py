@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from volar.data.lerobot import open_dataset
+from volar.data.formats import open_dataset
 
 
 def describe_dataset(root: Path) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def describe_dataset(root: Path) -> dict[str, Any]:
     lengths = [episode.length for episode in dataset.episodes]
     return {
         "kind": "dataset",
-        "format": f"LeRobot {dataset.info['codebase_version']}",
+        "format": dataset.format,
         "fps": dataset.fps,
         "robot": dataset.info.get("robot_type"),
         "features": {

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from volar.core.atomic import FolderLock, write_files
 from volar.core.errors import ConfigError
-from volar.data.lerobot import LeRobotDataset
+from volar.data.dataset import Dataset
 from volar.data.windows import selected_frames
 
 Compute = Callable[[UInt8[np.ndarray, "b h w 3"]], Shaped[np.ndarray, "b ..."]]
@@ -24,7 +24,7 @@ SAVE_EVERY = 16  # batches between two notes of how far we are; what a killed pr
 
 
 def cached_features(
-    dataset: LeRobotDataset,
+    dataset: Dataset,
     camera: str,
     *,
     stride: int = 1,
@@ -64,7 +64,7 @@ def _progress(place: Path) -> int:
 
 
 def _fill(
-    dataset: LeRobotDataset, camera: str, rows: np.ndarray, place: Path, identity: dict[str, Any], compute: Compute,
+    dataset: Dataset, camera: str, rows: np.ndarray, place: Path, identity: dict[str, Any], compute: Compute,
     *, batch: int, progress: bool,
 ) -> None:  # fmt: skip
     done = _progress(place)

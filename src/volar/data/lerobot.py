@@ -1,374 +1,243 @@
-"""Reads LeRobot v3.0 data sets, anybody's, without lerobot: numbers at once, pictures when they are asked for.
+"""Reads LeRobot v3.0 data sets, anybody's, without lerobot: many episodes to a file, a parquet table of episodes."""
 
-Never decodes a picture nobody asked for, never trusts stored statistics, never writes into the data set.
-"""
-
-import hashlib
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int, UInt8
-from PIL import Image
 
-from volar.core.errors import ConfigError, unknown_name
-from volar.core.robot import Camera
+from volar.core.errors import ConfigError
 from volar.data import layout
-from volar.data.cache import DecodedFrames, Recent
-from volar.data.checks import check_numbers, check_rows, check_spec, read_extension, read_info, require_columns
-from volar.data.normalize import Statistics, exact_statistics
-from volar.data.video import VideoDecoder, VideoFile, require_whole
+from volar.data.checks import Extension, check_counts, check_spec, read_extension, read_info
+from volar.data.cutting import cut_video
+from volar.data.dataset import Dataset, Header, Options, Source
+from volar.data.episodes import EpisodeTable
+from volar.data.media import Films, decode_picture, image_features
+from volar.data.parquet import ParquetFiles, Table, read_table, read_tables
+from volar.data.store import Store
+from volar.data.video import require_whole
 
-_CACHES = ("_decoded", "_videos", "_pictures", "_decoder")
-COMPRESSED_BYTES = 512 * 2**20  # of mp4 and PNG data kept in memory
+
+def open_lerobot(store: Store, options: Options) -> Dataset:
+    """See `volar.data.formats.open_dataset`."""
+    info = read_info(store)
+    extension = read_extension(info, store)
+    if extension.spec is not None:
+        check_spec(extension.spec, list(image_features(info["features"]).values()), info["features"], store)
+    rows = _read_episode_rows(store, info, extension)
+    header = Header(
+        store=store, format=f"LeRobot {info['codebase_version']}", info=info, fps=float(info["fps"]),
+        features=info["features"], episodes=rows.table, tasks=_read_tasks(store), spec=extension.spec,
+        facts=extension.facts,
+    )  # fmt: skip
+    source = SharedFiles(header, rows)
+    dataset = Dataset(header, source, options)
+    if not options.lazy:
+        source.check_videos()
+    return dataset
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpisodeRows:
-    """Where an episode lies: rows start (inclusive) to stop (exclusive) of the data set.
+class _EpisodeRows:
+    """places: "data/chunk_index", "videos/<key>/from_timestamp", ... -> [e]. checksums: video key -> CRC-32 of the
+    episode's file, -1 where unknown [e]."""
 
-    source: what its recorder noted (task, seed, success, ...); empty in data sets that volar did not write.
-    """
-
-    index: int
-    start: int
-    stop: int
-    tasks: tuple[str, ...]
-    source: Mapping[str, Any]
-
-    @property
-    def length(self) -> int:
-        return self.stop - self.start
+    table: EpisodeTable
+    places: Mapping[str, np.ndarray]
+    checksums: Mapping[str, np.ndarray]
 
 
-def open_dataset(
-    root: str | Path, *, decoded_bytes: int = 2**30, decoded_folder: Path | None = None
-) -> "LeRobotDataset":
-    """Open and check a data set: every number is read, every video's structure walked, no picture decoded.
+class SharedFiles(Source):
+    """Data files and videos that several episodes share."""
 
-    decoded_bytes: decoded pictures are kept in memory if all of a camera's fit into what is left of this.
-    decoded_folder: keep them in memory-mapped files there instead, shared by processes and later runs.
-    Raises ConfigError for a missing, truncated or corrupt file (named), another version, numbers that are not finite
-    (with the episode), timestamps that contradict the frame rate, or rows that contradict the episode table.
-    """
-    return LeRobotDataset(Path(root), decoded_bytes=decoded_bytes, decoded_folder=decoded_folder)
+    def __init__(self, header: Header, rows: _EpisodeRows) -> None:
+        self._header, self._table, self._rows = header, rows.table, rows
+        self._cameras = image_features(header.features)
+        self._videos = [key for key in self._cameras if header.features[key]["dtype"] == "video"]
+        self._parquet, self._films = ParquetFiles(header.store, header.features), Films(header.store)
+        places = np.stack([rows.places["data/chunk_index"], rows.places["data/file_index"]], axis=1)
+        # Runs of episodes that follow one another in one file, and where in its file each episode begins.
+        changes = np.flatnonzero((np.diff(places, axis=0) != 0).any(1)) + 1
+        self._runs = np.concatenate([[0], changes, [len(places)]])
+        self._offsets = _offsets_in_file(places, rows.table.lengths)
 
-
-class LeRobotDataset:
-    """A data set on disk; see `open_dataset`.
-
-    fps: frames per second. features: as declared in info.json. arrays: numeric feature -> [num_frames d] or, for
-    bookkeeping columns, [num_frames]. tasks: instructions by task index. spec: what the numbers mean, None if the data
-    set does not say so. facts: what the recorder noted about the whole recording.
-    """
-
-    def __init__(self, root: Path, *, decoded_bytes: int, decoded_folder: Path | None) -> None:
-        self.root = root
-        self.info = read_info(root)
-        self.fps = float(self.info["fps"])
-        self.features: dict[str, dict[str, Any]] = self.info["features"]
-        extension = read_extension(self.info, root)
-        self.spec, self.facts = extension.spec, extension.facts
-        self.cameras = tuple(_camera(key, feature) for key, feature in _image_features(self.features).items())
-        self._image_keys = {layout.camera_name(key): key for key in _image_features(self.features)}
-        if self.spec is not None:
-            check_spec(self.spec, self.cameras, self.features, root)
-        self._decoded_bytes, self._decoded_folder = decoded_bytes, decoded_folder
-        self._rows = self._read_episode_table()
-        self.episodes = tuple(
-            EpisodeRows(
-                index=row["episode_index"], start=row["dataset_from_index"], stop=row["dataset_to_index"],
-                tasks=tuple(row["tasks"]), source=json.loads(row.get(layout.SOURCE) or "{}"),
-            )
-            for row in self._rows
-        )  # fmt: skip
-        self.num_frames = self.episodes[-1].stop
-        self.tasks = self._read_tasks()
-        self._data_files = _distinct((row["data/chunk_index"], row["data/file_index"]) for row in self._rows)
-        self.arrays = self._read_numbers()
-        check_numbers(self.arrays, self._rows, self.info, root, num_tasks=len(self.tasks))
-        for key in self._image_keys.values():
-            if self.features[key]["dtype"] == "video":
-                for path in _distinct(self._video_path(key, row) for row in self._rows):
-                    require_whole(path)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._decoded: dict[str, DecodedFrames | None] = {}
-        self._decoded_left = self._decoded_bytes
-        self._videos: Recent[VideoFile] = Recent(COMPRESSED_BYTES)
-        self._decoder = VideoDecoder()
-        self._pictures: Recent[pa.ChunkedArray] = Recent(COMPRESSED_BYTES)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Caches hold decoders, which stay with their process."""
-        return {key: value for key, value in self.__dict__.items() if key not in _CACHES}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-    def statistics(self) -> dict[str, Statistics]:
-        """Exact statistics of every numeric feature but bookkeeping, computed from the data and kept."""
-        return dict(self._statistics)
-
-    @cached_property
-    def _statistics(self) -> dict[str, Statistics]:
-        return {
-            key: exact_statistics(values.reshape(self.num_frames, -1))
-            for key, values in self.arrays.items()
-            if key not in layout.BOOKKEEPING
-        }
-
-    def frames(
-        self, camera: str, indices: Sequence[int] | Int[np.ndarray, " n"], *, keep: bool = True
-    ) -> UInt8[np.ndarray, "n h w 3"]:
-        """The pictures of rows `indices` (0 to num_frames - 1), RGB. Raises ConfigError for damaged files.
-
-        keep: remember them decoded, if there is room; pointless for a single pass.
-        """
-        key = self.require_camera(camera)
-        wanted = np.asarray(indices, dtype=np.int64)
-        if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.num_frames):
-            raise IndexError(f"Rows {wanted.min()} to {wanted.max()} asked of {self.num_frames}.")
-        kept = self._kept(key) if keep else None
-        missing = np.unique(wanted if kept is None else wanted[kept.missing(wanted)])
-        read = self._read_video if self.features[key]["dtype"] == "video" else self._read_images
-        pictures = read(key, missing) if len(missing) else {}
-        if kept is not None:
-            for index, picture in pictures.items():
-                kept.put(index, picture)
-            return kept.take(wanted)
-        height, width = self._size(key)
-        out = np.empty((len(wanted), height, width, 3), np.uint8)
-        for position, index in enumerate(wanted.tolist()):
-            out[position] = pictures[index]
-        return out
-
-    def content_hash(self) -> str:
-        """Names the content: equal for copies, different after any change of numbers, episodes or camera files.
-
-        Camera files are represented by their recorded checksums or, in data sets without, by size, head and tail.
-        """
-        return self._content_hash
-
-    @cached_property
-    def _content_hash(self) -> str:
-        sha = hashlib.sha256(json.dumps([self.info, self.tasks], sort_keys=True).encode())
-        for name in sorted(self.arrays):
-            sha.update(name.encode() + np.ascontiguousarray(self.arrays[name]).tobytes())
-        stores = {self.features[key]["dtype"] for key in self._image_keys.values()}
-        files = [self._data_path(place) for place in self._data_files] if "image" in stores else []
-        for key in self._image_keys.values():
-            if self.features[key]["dtype"] == "video":
-                checksums = [self._checksum(key, row) for row in self._rows]
-                sha.update(json.dumps(checksums).encode())
-                without = (row for row, known in zip(self._rows, checksums, strict=True) if known is None)
-                files += _distinct(self._video_path(key, row) for row in without)
-        for path in files:
-            sha.update(_outline(path))
-        return sha.hexdigest()[:24]
-
-    def require_camera(self, camera: str) -> str:
-        """The feature that holds the camera's pictures. Raises ConfigError for an unknown camera."""
-        if camera not in self._image_keys:
-            raise unknown_name(f"camera of {self.root}", camera, self._image_keys)
-        return self._image_keys[camera]
-
-    def _size(self, key: str) -> tuple[int, int]:
-        camera = _camera(key, self.features[key])
-        return camera.height, camera.width
-
-    def _kept(self, key: str) -> DecodedFrames | None:
-        if key not in self._decoded:
-            height, width = self._size(key)
-            size = self.num_frames * height * width * 3
-            if self._decoded_folder is not None:
-                name = f"{layout.camera_name(key)}-{self.content_hash()}"
-                self._decoded[key] = DecodedFrames(
-                    self.num_frames, height, width, folder=self._decoded_folder, key=name
-                )
-            elif size <= self._decoded_left:
-                self._decoded_left -= size
-                self._decoded[key] = DecodedFrames(self.num_frames, height, width)
-            else:
-                self._decoded[key] = None
-        return self._decoded[key]
-
-    def _data_path(self, place: tuple[int, int]) -> Path:
-        return self.root / self.info["data_path"].format(chunk_index=place[0], file_index=place[1])
-
-    def _video_path(self, key: str, row: Mapping[str, Any]) -> Path:
-        chunk, file = row[f"videos/{key}/chunk_index"], row[f"videos/{key}/file_index"]
-        return self.root / self.info["video_path"].format(video_key=key, chunk_index=chunk, file_index=file)
-
-    def _checksum(self, key: str, row: Mapping[str, Any]) -> int | None:
-        """Of the row's video, unless another program has rewritten the data set (volar's block is gone then)."""
-        return row.get(layout.CHECKSUM + key) if self.spec is not None else None
-
-    def _read_episode_table(self) -> list[dict[str, Any]]:
-        paths = sorted((self.root / "meta/episodes").glob("*/*.parquet"))
-        if not paths:
-            raise ConfigError(f"{self.root} has no table of episodes (meta/episodes/*/*.parquet); copy it again.")
-        rows = []
-        for path in paths:
-            with _open_parquet(path) as file:
-                names = file.schema_arrow.names
-                columns = [name for name in names if not name.startswith(("stats/", layout.HISTOGRAM))]
-                rows += _read(file, path, columns).to_pylist()
-        return check_rows(rows, self.info, self.root)
-
-    def _read_tasks(self) -> tuple[str, ...]:
-        path = self.root / layout.TASKS
-        with _open_parquet(path) as file:
-            table = _read(file, path, None)
-        if "task_index" not in table.column_names:
-            raise ConfigError(f"{path} lacks the column 'task_index'.")
-        table = table.sort_by("task_index")
-        words = [name for name in table.column_names if name != "task_index"]
-        if table["task_index"].to_pylist() != list(range(len(table))) or not words:
-            raise ConfigError(f"{path}: the task indices are not 0 to {len(table) - 1}, or the words are missing.")
-        return tuple(table["task" if "task" in words else words[0]].to_pylist())
-
-    def _read_numbers(self) -> dict[str, np.ndarray]:
+    def numbers(self, episodes: range, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         parts: dict[str, list[np.ndarray]] = {}
-        self._group_starts: list[tuple[int, Path, int]] = []
-        start = 0
-        for place in self._data_files:
-            path = self._data_path(place)
-            with _open_parquet(path) as file:
-                require_columns(self.features, file.schema_arrow.names, path)
-                columns = [
-                    field.name for field in file.schema_arrow if field.name in self.features and _is_numeric(field.type)
-                ]
-                for name in columns:
-                    parts.setdefault(name, [])
-                for name, column in zip(columns, _read(file, path, columns).columns, strict=True):
-                    parts[name].append(_matrix(column, path, name))
-                for group in range(file.num_row_groups):
-                    self._group_starts.append((start, path, group))
-                    start += file.metadata.row_group(group).num_rows
-        if any(len(part) != len(self._data_files) for part in parts.values()):
-            raise ConfigError(f"The files under {self.root / 'data'} do not have the same columns.")
-        joined = {name: np.concatenate(part)[: self.num_frames] for name, part in parts.items()}
-        return {name: value[:, 0] if name in layout.BOOKKEEPING else value for name, value in joined.items()}
+        first, count = episodes.start, 0
+        while first < episodes.stop:
+            stop = min(int(self._runs[np.searchsorted(self._runs, first, side="right")]), episodes.stop)
+            start = int(self._offsets[first])
+            rows = range(start, start + int(self._table.bounds[stop] - self._table.bounds[first]))
+            for name, values in self._parquet.numbers(self._data_name(first), rows, names).items():
+                parts.setdefault(name, []).append(values)
+            first, count = stop, count + 1
+        if any(len(part) != count for part in parts.values()):
+            raise ConfigError(f"The data files of {self._header.store.root} do not have the same columns.")
+        return {name: part[0] if len(part) == 1 else np.concatenate(part) for name, part in parts.items()}
 
-    def _read_video(self, key: str, indices: Int[np.ndarray, " n"]) -> dict[int, np.ndarray]:
-        by_file: dict[Path, list[int]] = {}
-        rows = [self._rows[episode] for episode in self.arrays["episode_index"][indices].tolist()]
-        for position, row in enumerate(rows):
-            by_file.setdefault(self._video_path(key, row), []).append(position)
+    def block(self, episode: int) -> range:
+        """The episodes that begin in the same row group of the same file."""
+        run = int(np.searchsorted(self._runs, episode, side="right"))
+        first, stop = int(self._runs[run - 1]), int(self._runs[run])
+        bounds = self._parquet.group_bounds(self._data_name(episode))
+        group = int(np.searchsorted(bounds, self._offsets[episode], side="right"))
+        if group == len(bounds):
+            return range(episode, episode + 1)  # beyond the file's end: reading it will say so
+        low, high = np.searchsorted(self._offsets[first:stop], bounds[group - 1 : group + 1])
+        return range(first + int(low), first + int(high))
+
+    def pictures(self, key: str, rows: Int[np.ndarray, " n"]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
+        episodes = self._table.episode_of(rows)
+        frames = rows - self._table.bounds[episodes]
+        read = self._filmed if key in self._videos else self._embedded
+        return read(key, rows, episodes, frames)
+
+    def _filmed(self, key: str, rows: np.ndarray, episodes: np.ndarray, frames: np.ndarray) -> dict[int, np.ndarray]:
+        by_file: dict[str, list[int]] = {}
+        for position, episode in enumerate(episodes.tolist()):
+            by_file.setdefault(self._video_name(key, episode), []).append(position)
+        begin, fps = self._rows.places[f"videos/{key}/from_timestamp"], self._header.fps
         pictures: dict[int, np.ndarray] = {}
-        for path, positions in by_file.items():
-            video = self._videos.get(
-                path,
-                lambda path=path, row=rows[positions[0]]: VideoFile(path, self._checksum(key, row)),
-                lambda video: video.num_bytes,
-            )
-            frame = self.arrays["frame_index"][indices[positions]]
-            begin = np.array([rows[position][f"videos/{key}/from_timestamp"] for position in positions])
-            shown = video.frames_at(begin + frame / self.fps, self.fps)
-            decoded = self._decoder.decode(video, sorted(set(shown)))
-            pictures |= {int(indices[p]): decoded[place] for p, place in zip(positions, shown, strict=True)}
-        return self._same_size(key, pictures)
-
-    def _read_images(self, key: str, indices: Int[np.ndarray, " n"]) -> dict[int, np.ndarray]:
-        starts = np.array([start for start, _, _ in self._group_starts])
-        pictures = {}
-        for index in indices.tolist():
-            start, path, group = self._group_starts[int(np.searchsorted(starts, index, side="right")) - 1]
-
-            def read(path: Path = path, group: int = group) -> pa.ChunkedArray:
-                with _open_parquet(path) as file:
-                    return _read(file, path, [key], group)[key]
-
-            cell = self._pictures.get((path, group, key), read, lambda column: column.nbytes)[index - start].as_py()
-            pictures[index] = _decode_picture(cell, path, index)
-        return self._same_size(key, pictures)
-
-    def _same_size(self, key: str, pictures: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-        size = (*self._size(key), 3)
-        for index, picture in pictures.items():
-            if picture.shape != size:
-                raise ConfigError(f"{self.root}: {key} of row {index} is {picture.shape}, declared {size}.")
+        for name, positions in by_file.items():
+            chosen = episodes[positions]
+            times, checksum = begin[chosen] + frames[positions] / fps, self._checksum(key, int(chosen[0]))
+            shown = self._films.frames(name, times, fps, self._cameras[key], checksum)
+            pictures |= zip(rows[positions].tolist(), shown, strict=True)
         return pictures
 
+    def _embedded(self, key: str, rows: np.ndarray, episodes: np.ndarray, frames: np.ndarray) -> dict[int, np.ndarray]:
+        pictures = {}
+        for row, episode, frame in zip(rows.tolist(), episodes.tolist(), frames.tolist(), strict=True):
+            name = self._data_name(episode)
+            cell = self._parquet.cell(name, key, int(self._offsets[episode]) + frame)
+            pictures[row] = decode_picture(cell, self._cameras[key], self._header.store.place(name), row)
+        return pictures
 
-def _image_features(features: Mapping[str, Any]) -> dict[str, Any]:
-    """Colour cameras; depth maps are left alone."""
-    return {
-        key: feature
-        for key, feature in features.items()
-        if feature["dtype"] in ("video", "image") and 3 in (feature["shape"][0], feature["shape"][-1])
-    }
+    def stored(self, key: str, episode: int) -> bytes | list[bytes] | None:
+        length, header = int(self._table.lengths[episode]), self._header
+        if key in self._videos:
+            path = header.store.path(self._video_name(key, episode))
+            begin = float(self._rows.places[f"videos/{key}/from_timestamp"][episode])
+            return cut_video(path, begin, length, header.fps)
+        name, first = self._data_name(episode), int(self._offsets[episode])
+        cells = [self._parquet.cell(name, key, first + frame) for frame in range(length)]
+        files = [cell["bytes"] for cell in cells if cell is not None and cell.get("bytes") is not None]
+        return files if len(files) == length else None
 
+    def identity(self) -> Iterator[bytes]:
+        everything = range(len(self._table))
+        embedded = len(self._videos) < len(self._cameras)
+        files = [self._data_name(episode) for episode in everything] if embedded else []
+        for key in self._videos:
+            known = [self._checksum(key, episode) for episode in everything]
+            yield json.dumps(known).encode()
+            files += [self._video_name(key, episode) for episode in everything if known[episode] is None]
+        for name in dict.fromkeys(files):
+            yield self._header.store.outline(name)
 
-def _camera(key: str, feature: Mapping[str, Any]) -> Camera:
-    shape, names = feature["shape"], feature.get("names") or ["height", "width", "channels"]
-    height, width = shape[1:] if names[0] in ("channel", "channels") else shape[:2]
-    return Camera(name=layout.camera_name(key), height=height, width=width)
+    def check_videos(self) -> None:
+        """Walk the structure of every video. Raises ConfigError for a missing or truncated one."""
+        for key in self._videos:
+            for name in dict.fromkeys(self._video_name(key, episode) for episode in range(len(self._table))):
+                require_whole(self._header.store.path(name))
 
+    def _checksum(self, key: str, episode: int) -> int | None:
+        known = int(self._rows.checksums[key][episode])
+        return None if known < 0 else known
 
-def _distinct(items: Any) -> list[Any]:
-    return list(dict.fromkeys(items))
+    def _data_name(self, episode: int) -> str:
+        places = self._rows.places
+        return self._header.info["data_path"].format(
+            chunk_index=int(places["data/chunk_index"][episode]), file_index=int(places["data/file_index"][episode])
+        )
 
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
-        kind = kind.value_type
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-
-
-def _open_parquet(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ConfigError(f"{path} is missing, truncated or corrupt: {error}.") from error
-
-
-def _read(file: pq.ParquetFile, path: Path, columns: list[str] | None, group: int | None = None) -> pa.Table:
-    try:
-        if group is not None:
-            return file.read_row_group(group, columns=columns, use_threads=False)
-        return file.read(columns=columns, use_threads=False)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise ConfigError(f"{path} is truncated or corrupt: {error}.") from error
-
-
-def _matrix(column: pa.ChunkedArray, path: Path, name: str) -> np.ndarray:
-    """A numeric column as [n d]; features of more dimensions are flattened. A null is refused, never a zero."""
-    array = column.combine_chunks()
-    length = len(array)
-    while not (pa.types.is_primitive(array.type)):
-        nulls = array.null_count
-        array = array.flatten()
-        if nulls:
-            break
-    if array.null_count or (length and len(array) % length):
-        raise ConfigError(f"{path}: column {name!r} has missing values, or rows of unequal length.")
-    return array.to_numpy(zero_copy_only=False).reshape(length, -1)
+    def _video_name(self, key: str, episode: int) -> str:
+        chunk, file = (self._rows.places[f"videos/{key}/{part}"][episode] for part in ("chunk_index", "file_index"))
+        return self._header.info["video_path"].format(video_key=key, chunk_index=int(chunk), file_index=int(file))
 
 
-def _decode_picture(cell: Mapping[str, Any] | None, path: Path, row: int) -> np.ndarray:
-    if cell is None or cell.get("bytes") is None:
-        raise ConfigError(f"{path}: row {row} holds no picture, only a link; embed the pictures in the data set.")
-    try:
-        return np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ConfigError(f"{path}: the picture of row {row} is corrupt: {error}.") from error
+def _offsets_in_file(places: Int[np.ndarray, "e 2"], lengths: Int[np.ndarray, " e"]) -> Int[np.ndarray, " e"]:
+    """The row of its file at which each episode begins."""
+    _, file = np.unique(places, axis=0, return_inverse=True)
+    order = np.argsort(file, kind="stable")
+    ends = np.cumsum(lengths[order])
+    starts = ends - lengths[order]
+    first_of_file = np.concatenate([[True], np.diff(file[order]) != 0])
+    origin = np.maximum.accumulate(np.where(first_of_file, starts, 0))
+    offsets = np.empty_like(starts)
+    offsets[order] = starts - origin
+    return offsets
 
 
-def _outline(path: Path, ends: int = 65536) -> bytes:
-    """Size, first and last bytes of a file: cheap, and different for any two videos that occur in practice."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(ends)
-        file.seek(max(size - ends, 0))
-        return str(size).encode() + head + file.read()
+def _read_episode_rows(store: Store, info: Mapping[str, Any], extension: Extension) -> _EpisodeRows:
+    names = [name for name in store.files("meta/episodes") if name.endswith(".parquet")]
+    if not names:
+        raise ConfigError(f"{store.root} has no table of episodes (meta/episodes/*/*.parquet); copy it again.")
+    videos = [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
+    places = ["data/chunk_index", "data/file_index"]
+    places += [f"videos/{key}/{name}" for key in videos for name in ("chunk_index", "file_index", "from_timestamp")]
+    numbers = ["episode_index", "length", "dataset_from_index", "dataset_to_index", *places]
+    # Another program may have rewritten the data set; volar's block is gone then, and checksums mean nothing.
+    checksums = [layout.CHECKSUM + key for key in videos] if layout.EXTENSION in info else []
+    wanted = {*numbers, *checksums, "tasks", layout.SOURCE}
+    table = read_tables([store.path(name) for name in names], wanted.__contains__)
+    _require_complete(table, [*numbers, "tasks"], store)
+    index = table["episode_index"].to_numpy()
+    order = np.argsort(index, kind="stable")
+    table = table.take(order[index[order] < info["total_episodes"]])
+    columns = {name: table[name].to_numpy() for name in numbers}
+    _check_order(columns, info, store)
+    known = {name: _or_unknown(table, name) for name in checksums}
+    sources = table[layout.SOURCE].fill_null("").to_pylist() if layout.SOURCE in table.column_names else None
+    return _EpisodeRows(
+        table=EpisodeTable(columns["length"], map(tuple, table["tasks"].to_pylist()), sources),
+        places={name: columns[name] for name in places},
+        checksums={key: known.get(layout.CHECKSUM + key, np.full(len(table), -1)) for key in videos},
+    )
+
+
+def _or_unknown(table: Table, name: str) -> Int[np.ndarray, " e"]:
+    if name not in table.column_names:
+        return np.full(len(table), -1)
+    return table[name].fill_null(-1).to_numpy()
+
+
+def _require_complete(table: Table, needed: Sequence[str], store: Store) -> None:
+    for name in needed:
+        if name not in table.column_names:
+            raise ConfigError(f"{store.root}: meta/episodes lacks the column {name!r}.")
+        if table[name].null_count:
+            row = table[name].is_null().index(True).as_py()
+            raise ConfigError(f"{store.root}: meta/episodes lacks {name!r} (episode {table['episode_index'][row]}).")
+
+
+def _check_order(columns: Mapping[str, np.ndarray], info: Mapping[str, Any], store: Store) -> None:
+    """A row beyond `total_episodes` was a recording cut short, and is gone by now."""
+    count, listed = info["total_episodes"], columns["episode_index"]
+    if not np.array_equal(listed, np.arange(count)):
+        raise ConfigError(
+            f"{store.root}: info.json counts {count} episodes, meta/episodes lists {len(listed)} of them."
+        )
+    start, stop, length = (columns[name] for name in ("dataset_from_index", "dataset_to_index", "length"))
+    ends = np.concatenate([[0], stop[:-1]])
+    if (wrong := np.flatnonzero((start != ends) | (stop - start != length) | (stop <= start))).size:
+        first = wrong[0]
+        raise ConfigError(
+            f"{store.root}: episode {first} claims rows {start[first]} to {stop[first]} and length {length[first]}, "
+            f"but the one before ends at {ends[first]}; meta/episodes is damaged."
+        )
+    check_counts(length, info, store.root)
+
+
+def _read_tasks(store: Store) -> tuple[str, ...]:
+    path = store.path(layout.TASKS)
+    table = read_table(path, None)
+    if "task_index" not in table.column_names:
+        raise ConfigError(f"{path} lacks the column 'task_index'.")
+    table = table.sort_by("task_index")
+    words = [name for name in table.column_names if name != "task_index"]
+    if table["task_index"].to_pylist() != list(range(len(table))) or not words:
+        raise ConfigError(f"{path}: the task indices are not 0 to {len(table) - 1}, or the words are missing.")
+    return tuple(table["task" if "task" in words else words[0]].to_pylist())

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from volar.core.errors import ConfigError
 from volar.data import layout
-from volar.data.lerobot import LeRobotDataset
+from volar.data.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class WindowBatch:
     frame: Int64[np.ndarray, " b"]
 
 
-def selected_frames(dataset: LeRobotDataset, stride: int) -> Int64[np.ndarray, " n"]:
+def selected_frames(dataset: Dataset, stride: int) -> Int64[np.ndarray, " n"]:
     """Rows of every stride-th frame of every episode, its first included. This is what stored features hold."""
     if stride < 1:
         raise ConfigError(f"stride must be at least 1, got {stride}.")
@@ -66,7 +66,7 @@ class Windows:
 
     def __init__(
         self,
-        dataset: LeRobotDataset,
+        dataset: Dataset,
         *,
         horizon: int,
         cameras: Sequence[str],
@@ -145,7 +145,7 @@ class Split:
     validation: tuple[int, ...]
 
 
-def split_episodes(dataset: LeRobotDataset, validation_fraction: float, seed: int) -> Split:
+def split_episodes(dataset: Dataset, validation_fraction: float, seed: int) -> Split:
     """Hold out that fraction of every task's episodes: at least one of a task with two or more, never all of them."""
     if not 0 <= validation_fraction < 1:
         raise ConfigError(f"The validation fraction must be in [0, 1), got {validation_fraction}.")

@@ -16,7 +16,7 @@ from torch import Tensor
 from volar.core.errors import ConfigError
 from volar.core.model import Tokenizer
 from volar.core.registry import build_config
-from volar.data.lerobot import open_dataset
+from volar.data.formats import open_dataset
 from volar.data.normalize import Normalizer, exact_statistics
 from volar.evaluation.token_metrics import (
     Clock,

@@ -1,0 +1,149 @@
+"""Rows out of parquet files, every page's checksum verified where there is one. The door to pyarrow, reading.
+
+A null, a row of another width and a damaged page are refused, never read as a number.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int
+
+from volar.core.errors import ConfigError
+from volar.data import layout
+from volar.data.cache import Recent
+from volar.data.store import Store
+
+Table: TypeAlias = pa.Table
+CELL_BYTES = 512 * 2**20  # of embedded, still compressed pictures kept in memory
+FOOTER_BYTES = 64 * 2**20  # of descriptions of files kept in memory
+
+
+class ParquetFiles:
+    """The data files of one data set. What it remembers is bounded, and stays with its process.
+
+    features: as declared; columns that they do not name are never read.
+    """
+
+    def __init__(self, store: Store, features: Mapping[str, Mapping[str, Any]]) -> None:
+        self._store, self._features = store, features
+        self._footers: Recent[_Footer] = Recent(FOOTER_BYTES)
+        self._cells: Recent[pa.ChunkedArray] = Recent(CELL_BYTES)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ParquetFiles, (self._store, self._features)
+
+    def group_bounds(self, name: str) -> Int[np.ndarray, " g1"]:
+        """First row of every row group of a file, and the number of its rows."""
+        return self._footer(name).bounds
+
+    def numbers(self, name: str, rows: range, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Numeric features [n d], or [n] of bookkeeping ones, of some rows of a file. names: only these of them."""
+        footer, path = self._footer(name), self._store.path(name)
+        if footer.bounds[-1] < rows.stop:
+            raise ConfigError(
+                f"{self._store.root}: {rows.stop} frames are declared in {name}, it holds {footer.bounds[-1]}; "
+                f"copy it again."
+            )
+        columns = [column for column in footer.numeric if names is None or column in names]
+        first, last = np.searchsorted(footer.bounds, [rows.start, rows.stop - 1], side="right") - 1
+        table = read_table(path, columns, groups=range(first, last + 1), footer=footer.metadata)
+        offset = rows.start - int(footer.bounds[first])
+        found = {}
+        for column, values in zip(columns, table.columns, strict=True):
+            matrix = _matrix(values, path, column)[offset : offset + len(rows)]
+            found[column] = matrix[:, 0] if column in layout.BOOKKEEPING else matrix
+        return found
+
+    def cell(self, name: str, key: str, row: int) -> Mapping[str, Any] | None:
+        """What is embedded at a row of a file: {"bytes": ..., "path": ...}."""
+        footer = self._footer(name)
+        group = int(np.searchsorted(footer.bounds, row, side="right")) - 1
+        if not 0 <= row < footer.bounds[-1]:
+            raise ConfigError(f"{self._store.place(name)} has no row {row}, it holds {footer.bounds[-1]}.")
+
+        def read() -> pa.ChunkedArray:
+            groups = range(group, group + 1)
+            return read_table(self._store.path(name), [key], groups=groups, footer=footer.metadata)[key]
+
+        column = self._cells.get((name, key, group), read, lambda column: column.nbytes)
+        return column[row - int(footer.bounds[group])].as_py()
+
+    def _footer(self, name: str) -> "_Footer":
+        return self._footers.get(
+            name, lambda: _Footer(self._store.path(name), self._features), lambda footer: footer.num_bytes
+        )
+
+
+class _Footer:
+    """What a file says of itself, once it is known to hold what the data set declares."""
+
+    def __init__(self, path: Path, features: Mapping[str, Mapping[str, Any]]) -> None:
+        with open_parquet(path) as file:
+            self.metadata, schema = file.metadata, file.schema_arrow
+        require_columns(features, schema.names, path)
+        self.numeric = [field.name for field in schema if field.name in features and _is_numeric(field.type)]
+        counts = [self.metadata.row_group(group).num_rows for group in range(self.metadata.num_row_groups)]
+        self.bounds = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        self.num_bytes = self.metadata.serialized_size
+
+
+def require_columns(features: Mapping[str, Any], columns: Sequence[str], path: Path) -> None:
+    """Every declared number and embedded picture is in the data file; text and unknown kinds are left alone."""
+    for key, feature in features.items():
+        kept_here = feature["dtype"] == "image" or re.fullmatch(r"u?int\d+|float\d+|bool", feature["dtype"])
+        if kept_here and key not in columns:
+            raise ConfigError(f"{path} lacks the column {key!r} that info.json declares; they do not belong together.")
+
+
+def open_parquet(path: Path, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path, metadata=footer, page_checksum_verification=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ConfigError(f"{path} is missing, truncated or corrupt: {error}.") from error
+
+
+def read_table(
+    path: Path, columns: Sequence[str] | Callable[[str], bool] | None, *,
+    groups: range | None = None, footer: pq.FileMetaData | None = None,
+) -> pa.Table:  # fmt: skip
+    """A parquet file, or only some columns (by name, or by a question) and row groups. ConfigError if damaged."""
+    with open_parquet(path, footer) as file:
+        names = file.schema_arrow.names
+        chosen = [name for name in names if columns(name)] if callable(columns) else columns
+        everything = groups is None or groups == range(file.num_row_groups)
+        try:
+            if everything:
+                return file.read(columns=chosen, use_threads=False)
+            return file.read_row_groups(list(groups or ()), columns=chosen, use_threads=False)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise ConfigError(f"{path} is truncated or corrupt: {error}.") from error
+
+
+def read_tables(paths: Sequence[Path], columns: Callable[[str], bool]) -> pa.Table:
+    """Several files below one another; a column that some of them lack is null there."""
+    return pa.concat_tables([read_table(path, columns) for path in paths], promote_options="default")
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def _matrix(column: pa.ChunkedArray, path: Path, name: str) -> np.ndarray:
+    """A numeric column as [n d]; features of more dimensions are flattened."""
+    array = column.combine_chunks()
+    length = len(array)
+    while not (pa.types.is_primitive(array.type)):
+        nulls = array.null_count
+        array = array.flatten()
+        if nulls:
+            break
+    if array.null_count or (length and len(array) % length):
+        raise ConfigError(f"{path}: column {name!r} has missing values, or rows of unequal length.")
+    return array.to_numpy(zero_copy_only=False).reshape(length, -1)
