@@ -110,7 +110,7 @@ class Maker:
         """The control: the field that perfect training would give, of the demonstrations in similar situations."""
         import torch
 
-        from volar.data.lerobot import open_dataset
+        from volar.data.formats import open_dataset
         from volar.data.windows import Windows
         from volar.policies.exact import exact_control
         from volar.train.loop import to_batch
