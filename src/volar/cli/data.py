@@ -6,6 +6,9 @@ from volar.cli.output import Output
 from volar.core.errors import unknown_name
 
 COMMANDS: dict[str, str] = {
+    "convert": "a data set of any format that volar reads, as LeRobot v3.0",
+    "merge": "data sets of one robot become one",
+    "split": "some episodes, or all of them shared out to several data sets",
     "curate": "score demonstrations, keep the best of every task, weigh the rest",
     "rollouts": "record what a policy does, successes and failures, for scores that learn from outcomes",
     "view": "an offline HTML browser of episodes: films, curves, instructions, findings",

@@ -104,12 +104,14 @@ def camera_feature(camera: Camera, storage: Storage, fps: int | float) -> dict[s
     return feature
 
 
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+def differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], *, ours_name: str = "now", theirs_name: str = "there"
+) -> list[str]:
     """Every point on which two recordings differ in what they declare; what grows with the episodes is left out."""
     mine, other = (dict(_flatten(info)) for info in (ours, theirs))
     growing = {"total_episodes", "total_frames", "total_tasks", "splits.train", f"{layout.EXTENSION}.crc32"}
     return [
-        f"{key}: {other.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
+        f"{key}: {other.get(key, 'absent')} {theirs_name}, {mine.get(key, 'absent')} {ours_name}"
         for key in sorted((mine.keys() | other.keys()) - growing)
         if mine.get(key) != other.get(key)
     ]

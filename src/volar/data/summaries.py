@@ -24,11 +24,15 @@ def summarize(values: Shaped[np.ndarray, "n d"]) -> dict[str, Any]:
     return {name: value.tolist() for name, value in summary.items()} | {"count": [len(exact)]}
 
 
+def sampled_pictures(length: int) -> Int64[np.ndarray, " s"]:
+    """Which pictures of an episode are counted: evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, length - 1, min(length, SAMPLED_PICTURES)).round().astype(np.int64))
+
+
 def pixel_counts(frames: UInt8[np.ndarray, "t h w 3"]) -> Int64[np.ndarray, "3 256"]:
     """How often each brightness occurs in each channel of evenly sampled frames."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), SAMPLED_PICTURES)).round().astype(int))
     step = max(1, max(frames.shape[1:3]) // LARGEST_SIDE)
-    pixels = frames[chosen, ::step, ::step].reshape(-1, 3)
+    pixels = frames[sampled_pictures(len(frames)), ::step, ::step].reshape(-1, 3)
     return np.stack([np.bincount(pixels[:, channel], minlength=256) for channel in range(3)])
 
 

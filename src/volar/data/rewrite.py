@@ -1,0 +1,267 @@
+"""Writes episodes of readable data sets into a new LeRobot v3.0 data set: what convert, merge and split do.
+
+Numbers keep every bit, pictures stay the stored files unless another storage is asked for. No source is ever touched,
+no episode changed, and what the new format cannot hold is refused, not dropped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from volar.core.errors import ConfigError, unknown_name
+from volar.core.robot import RobotSpec, require_match
+from volar.data import layout
+from volar.data.appending import ASSIGNED, EpisodeAppender, EpisodeContent, StoredPictures
+from volar.data.dataset import Dataset
+from volar.data.pictures import coding_of
+from volar.data.recording import Storage, camera_feature, declare, differences
+from volar.data.summaries import pixel_counts, sampled_pictures
+from volar.data.writer import store_pictures
+
+ORIGIN = "rewritten_from"  # in the facts: which data sets; in an episode's source: which episode of which
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Episodes of a data set, in the order in which they are to be written."""
+
+    dataset: Dataset
+    episodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """storage: how pictures are stored; None leaves them as they are. robot: what the numbers mean, where a data set
+    does not say so; assume_nothing: go on where nobody says it. leave_out: features that are not to be written."""
+
+    storage: Storage | None = None
+    robot: RobotSpec | None = None
+    assume_nothing: bool = False
+    leave_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rewritten:
+    """What the new data set holds, and camera -> episodes whose pictures were encoded anew in this run."""
+
+    root: Path
+    episodes: int
+    frames: int
+    encoded: Mapping[str, int]
+
+
+def rewrite(pieces: Sequence[Piece], out: Path, *, choices: Choices | None = None, progress: bool = False) -> Rewritten:
+    """Write the episodes of all pieces, one after the other, to `out`; goes on where a killed run stopped.
+
+    Raises ConfigError before anything is written if the pieces do not fit together (every difference is listed), a
+    feature cannot be kept, nobody says what the numbers mean, or `out` holds something else; OSError if the disk is
+    full: every source and all episodes written so far are whole then.
+    """
+    choices, facts = choices or Choices(), _facts(pieces)
+    for piece in pieces:
+        _require_apart(piece.dataset, out)
+    infos = [_declared(piece.dataset, choices, facts) for piece in pieces]
+    _require_same(pieces, infos)
+    info, features = infos[0], infos[0]["features"]
+    plan = [
+        _Task(piece.dataset, episode, copied)
+        for piece, copied in ((piece, _copied(piece.dataset, features)) for piece in pieces)
+        for episode in piece.episodes
+    ]
+    encoded = dict.fromkeys(info[layout.EXTENSION]["storage"], 0)
+    appender = EpisodeAppender(out, info, resume=True)
+    try:
+        done = appender.num_episodes
+        if [source.get(ORIGIN) for source in appender.saved] != [each.origin() for each in plan[:done]]:
+            raise ConfigError(f"{out} holds other episodes of the same data sets; choose another folder.")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
+            task = bar.add_task("episodes", total=len(plan), completed=done)
+            for each in plan[done:]:
+                appender.append(each.content(info, encoded))
+                bar.advance(task)
+    finally:
+        appender.close()
+    return Rewritten(root=out, episodes=appender.num_episodes, frames=appender.info["total_frames"], encoded=encoded)
+
+
+def _require_apart(dataset: Dataset, out: Path) -> None:
+    source, target = Path(dataset.root).resolve(), out.resolve()
+    if target == source or source in target.parents or target in source.parents:
+        raise ConfigError(f"{out} and the data set {dataset.root} lie in one another; choose a folder apart from it.")
+
+
+def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the new data set would declare if it held this one alone."""
+    for name in choices.leave_out:
+        if name not in dataset.features:
+            raise unknown_name(f"feature of {dataset.root}", name, dataset.features)
+    cameras = {dataset.require_camera(camera.name): camera for camera in dataset.cameras}
+    numbers = dataset.numbers(range(1))
+    features: dict[str, Any] = {}
+    storage: dict[str, Storage] = {}
+    for key, feature in dataset.features.items():
+        if key in choices.leave_out or key in layout.BOOKKEEPING:
+            continue
+        if key in cameras:
+            stored = stored_feature(dataset, key)
+            keep = choices.storage is None and stored is not None
+            wanted = stored if keep else camera_feature(cameras[key], choices.storage or "image", dataset.fps)
+            assert wanted is not None
+            features[key], storage[cameras[key].name] = wanted, _storage_of(wanted)
+        elif key in numbers:
+            features[key] = {**feature, "dtype": str(numbers[key].dtype)}
+    if lost := sorted(dataset.features.keys() - features.keys() - layout.BOOKKEEPING.keys() - set(choices.leave_out)):
+        raise ConfigError(
+            f"{dataset.root} has features that volar cannot carry over: {lost} (text, depth or sound). "
+            f"Name them with --leave-out to go on without them."
+        )
+    features |= {key: layout.vector(1, None, dtype) for key, dtype in layout.BOOKKEEPING.items()}
+    return declare(
+        features, fps=dataset.fps, camera_storage=storage, robot_type=dataset.info.get("robot_type"),
+        spec=_robot(dataset, choices), extra=facts,
+    )  # fmt: skip
+
+
+def stored_feature(dataset: Dataset, key: str) -> dict[str, Any] | None:
+    """A camera's declaration that fits its stored files; None if it has none that could be copied."""
+    feature = dict(dataset.features[key])
+    stored = dataset.source.stored(key, 0)
+    if stored is None:
+        return feature if feature["dtype"] == "video" else None
+    if isinstance(stored, bytes):
+        return feature
+    facts = dict(feature.get("info") or {})
+    if coding_of(stored[0]) == "jpg":
+        facts = {"image.codec": "jpeg"} | facts
+    return {key: value for key, value in feature.items() if key != "info"} | ({"info": facts} if facts else {})
+
+
+def _storage_of(feature: Mapping[str, Any]) -> Storage:
+    if feature["dtype"] == "video":
+        return "video"
+    return "jpeg" if feature.get("info", {}).get("image.codec") == "jpeg" else "image"
+
+
+def _robot(dataset: Dataset, choices: Choices) -> RobotSpec | None:
+    spec = dataset.spec or choices.robot
+    if spec is None:
+        if choices.assume_nothing:
+            return None
+        raise ConfigError(
+            f"{dataset.root} does not say what its numbers mean (control mode, rotation, gripper sign, units, rate). "
+            f"Say it with --robot FILE, a RobotSpec as JSON or a recipe with one; or leave it unsaid with "
+            f"--assume-nothing, and say it at every training."
+        )
+    if dataset.spec is not None and choices.robot is not None:
+        require_match(dataset.spec, choices.robot, our_name=str(dataset.root), their_name="the robot given")
+    if dataset.spec is None:
+        _require_fits(dataset, spec)
+    return spec
+
+
+def _require_fits(dataset: Dataset, spec: RobotSpec) -> None:
+    """What somebody says of a data set is not contradicted by its features. ConfigError lists every contradiction."""
+    found = {camera.name: (camera.height, camera.width) for camera in dataset.cameras}
+    said = {camera.name: (camera.height, camera.width) for camera in spec.cameras}
+    widths = {
+        layout.ACTION: len(spec.action.names), layout.STATE: len(spec.proprioception),
+    }  # fmt: skip
+    wrong = [f"cameras: the robot has {said}, the data set {found}"] if said != found else []
+    for name, width in widths.items():
+        there = int(np.prod(dataset.features[name]["shape"])) if name in dataset.features else 0
+        if there != width:
+            wrong.append(f"{name}: the robot has {width} dimensions, the data set {there}")
+    if abs(spec.action.rate_hz - dataset.fps) > 1e-6:
+        wrong.append(
+            f"rate: the robot acts at {spec.action.rate_hz:g} Hz, the data set has {dataset.fps:g} frames a second"
+        )
+    if wrong:
+        raise ConfigError(f"The robot given does not fit {dataset.root}:\n  " + "\n  ".join(wrong))
+
+
+def _require_same(pieces: Sequence[Piece], infos: Sequence[Mapping[str, Any]]) -> None:
+    first = pieces[0].dataset.root
+    for piece, info in zip(pieces[1:], infos[1:], strict=True):
+        other = piece.dataset.root
+        if different := differences(infos[0], info, ours_name=f"in {first}", theirs_name=f"in {other}"):
+            raise ConfigError(
+                f"{other} and {first} cannot become one data set:\n  "
+                + "\n  ".join(different)
+                + "\nPictures that are only stored differently are brought together by --storage; for different "
+                "robots, train on a mixture instead."
+            )
+
+
+def _facts(pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Facts on which all sources agree stay where they were; what differs is kept with each source."""
+    every = [dict(piece.dataset.facts) for piece in pieces]
+    agreed = {
+        key: value
+        for key, value in every[0].items()
+        if key != ORIGIN and all(key in facts and facts[key] == value for facts in every)
+    }
+    sources = [
+        {
+            "data": piece.dataset.content_hash(),
+            "name": Path(piece.dataset.root).name,
+            "format": piece.dataset.format,
+            "episodes": len(piece.episodes),
+            "facts": {key: value for key, value in facts.items() if key not in agreed},
+        }
+        for piece, facts in zip(pieces, every, strict=True)
+    ]
+    return agreed | {ORIGIN: sources}
+
+
+def _copied(dataset: Dataset, features: Mapping[str, Any]) -> frozenset[str]:
+    """The cameras whose stored files already are what is wanted."""
+    keys = (dataset.require_camera(camera.name) for camera in dataset.cameras)
+    return frozenset(key for key in keys if key in features and stored_feature(dataset, key) == features[key])
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One episode to be written. copied: cameras whose stored files are kept."""
+
+    dataset: Dataset
+    episode: int
+    copied: frozenset[str]
+
+    def origin(self) -> dict[str, Any]:
+        """Where the episode comes from, and where that one came from."""
+        before = self.dataset.episodes[self.episode].source.get(ORIGIN)
+        origin = {"data": self.dataset.content_hash(), "episode": self.episode}
+        return origin | ({"before": before} if before else {})
+
+    def content(self, info: Mapping[str, Any], encoded: dict[str, int]) -> EpisodeContent:
+        """encoded: counts, by camera, where pictures could not be copied."""
+        dataset, where = self.dataset, self.dataset.episodes[self.episode]
+        rows = np.arange(where.start, where.stop)
+        features = info["features"]
+        numbers = {
+            key: dataset.rows(key, rows).reshape(len(rows), -1)
+            for key, feature in features.items()
+            if key not in ASSIGNED and feature["dtype"] not in ("video", "image")
+        }
+        pictures: dict[str, StoredPictures] = {}
+        for camera in dataset.cameras:
+            key = dataset.require_camera(camera.name)
+            if key not in features:
+                continue
+            stored = dataset.source.stored(key, self.episode) if key in self.copied else None
+            if stored is not None:
+                sample = dataset.frames(camera.name, rows[sampled_pictures(len(rows))], keep=False)
+                pictures[key] = StoredPictures(content=stored, pixels=pixel_counts(sample))
+            else:
+                frames = dataset.frames(camera.name, rows, keep=False)
+                pictures[key] = store_pictures(frames, _storage_of(features[key]), info["fps"])
+                encoded[camera.name] += 1
+        instructions = [dataset.tasks[task] for task in dataset.rows("task_index", rows).tolist()]
+        source = {**where.source, ORIGIN: self.origin()}
+        return EpisodeContent(numbers=numbers, pictures=pictures, instructions=instructions, source=source)
