@@ -1,6 +1,5 @@
 """`volar data view PATH --out DIR`: an offline HTML browser of a data set's episodes."""
 
-import re
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import tyro
 
 from volar.cli.output import Output
-from volar.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,29 +19,25 @@ class View:
     """folder of the page; films that are there already are kept"""
     episodes: str | None = None
     """which, such as 0-19 or 3,7,100-120; by default all"""
+    check: bool = True
+    """look for what `volar data check` finds, in the whole data set, and show it"""
     open: bool = False
     """show it in the browser"""
 
 
-def episode_numbers(text: str) -> list[int]:
-    """The numbers that "0-19" or "3,7,100-120" stand for, both ends included. Raises ConfigError for other texts."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
-        if found is None or int(found[2] or found[1]) < int(found[1]):
-            raise ConfigError(f"Episodes are given as 0-19 or 3,7,100-120, got {text!r}.")
-        numbers.update(range(int(found[1]), int(found[2] or found[1]) + 1))
-    return sorted(numbers)
-
-
 def main(arguments: list[str]) -> Output:
     command = tyro.cli(View, prog="volar data view", args=arguments)
-    numbers = None if command.episodes is None else episode_numbers(command.episodes)
 
+    from volar.data.check import check
     from volar.data.formats import open_dataset
-    from volar.data.view import write_view
+    from volar.data.selection import parse_episodes
+    from volar.data.view import require_ours, write_view
 
-    page = write_view(open_dataset(command.data), command.out, episodes=numbers)
+    dataset = open_dataset(command.data)
+    episodes = None if command.episodes is None else parse_episodes(command.episodes, len(dataset.episodes))
+    require_ours(dataset, command.out)  # before a check, which may take long
+    findings = check(dataset, progress=True) if command.check else ()
+    page = write_view(dataset, command.out, episodes=episodes, findings=findings)
     if command.open:
         webbrowser.open(page.resolve().as_uri())
-    return Output({"page": str(page)}, f"Page: {page}")
+    return Output({"page": str(page), "findings": len(findings)}, f"Page: {page}")

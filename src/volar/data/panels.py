@@ -1,6 +1,6 @@
 """Which curves of a data set are drawn together, and what their dimensions are called. Draws nothing itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,12 +9,16 @@ from jaxtyping import Float64
 
 from volar.data import layout
 from volar.data.dataset import Dataset
+from volar.data.episodes import EpisodeRows
+from volar.data.inspection.subject import dimension_names
 
 FIRST: Final = (layout.STATE, layout.ACTION, layout.EXECUTED, layout.REWARD)  # the others follow as declared
 TITLES: Final = {
     layout.STATE: "State", layout.ACTION: "Action", layout.EXECUTED: "Executed action", layout.REWARD: "Reward",
 }  # fmt: skip
 MAX_DIMENSIONS: Final = 64  # of a feature; the rest is not drawn
+
+Ranges = Mapping[str, Float64[np.ndarray, "2 d"]]  # feature -> smallest and largest value of every dimension
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,46 +45,48 @@ class Panel:
         }  # fmt: skip
 
 
+def episode_values(dataset: Dataset, key: str, episode: EpisodeRows) -> Float64[np.ndarray, "t d"]:
+    rows = np.arange(episode.start, episode.stop)
+    return dataset.rows(key, rows).reshape(episode.length, -1).astype(np.float64)
+
+
+def value_ranges(dataset: Dataset, episodes: Sequence[EpisodeRows]) -> Ranges:
+    """Smallest and largest values over the episodes of every numeric feature that is no bookkeeping."""
+    ranges: dict[str, Float64[np.ndarray, "2 d"]] = {}
+    for episode in episodes:  # not feature by feature: a lazily opened data set reads an episode at a time
+        for key in dataset.numeric:
+            if key not in layout.BOOKKEEPING:
+                values = np.concatenate(
+                    [episode_values(dataset, key, episode), *([ranges[key]] if key in ranges else [])]
+                )
+                ranges[key] = np.stack([values.min(0), values.max(0)])
+    return ranges
+
+
 def title_of(key: str) -> str:
     return TITLES.get(key, key)
 
 
-def dimension_names(feature: Mapping[str, Any], dim: int) -> tuple[str, ...]:
-    """The declared names, flat; LeRobot allows a list, or lists under a word such as "motors". Otherwise numbers."""
-    names = _flat(feature.get("names"))
-    return tuple(names) if len(names) == dim else tuple(map(str, range(dim)))
-
-
-def _flat(names: Any) -> list[str]:
-    if isinstance(names, Mapping):
-        return [name for inner in names.values() for name in _flat(inner)]
-    if isinstance(names, list | tuple):
-        return [name for inner in names for name in _flat(inner)]
-    return [] if names is None else [str(names)]
-
-
-def make_panels(dataset: Dataset, ranges: Mapping[str, Float64[np.ndarray, "2 d"]]) -> list[Panel]:
-    """ranges: smallest and largest value of every numeric feature to be drawn. Features whose declared dimensions have
-    the same names, such as a command and what was executed of it, share a panel."""
+def make_panels(dataset: Dataset, ranges: Ranges) -> list[Panel]:
+    """Of every feature in `ranges`. Those whose declared dimensions have the same names, such as a command and what was
+    executed of it, share a panel."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for key in sorted(ranges, key=lambda key: FIRST.index(key) if key in FIRST else len(FIRST)):
-        dim = ranges[key].shape[1]
-        names = dimension_names(dataset.features[key], dim)
-        named = len(_flat(dataset.features[key].get("names"))) == dim
-        groups.setdefault(names if named and dim > 1 else (key,), []).append(key)
+        names = dimension_names(dataset.features[key])
+        said = len(names) > 1 and names != tuple(map(str, range(len(names))))
+        groups.setdefault(names if said else (key,), []).append(key)
     return [_panel(dataset, keys, ranges) for keys in groups.values()]
 
 
-def _panel(dataset: Dataset, keys: list[str], ranges: Mapping[str, Float64[np.ndarray, "2 d"]]) -> Panel:
-    dim = ranges[keys[0]].shape[1]
-    names = dimension_names(dataset.features[keys[0]], dim)
-    units = ("",) * dim
+def _panel(dataset: Dataset, keys: list[str], ranges: Ranges) -> Panel:
+    names = dimension_names(dataset.features[keys[0]])
+    units = ("",) * len(names)
     if dataset.spec is not None and layout.ACTION in keys:
         units = dataset.spec.action.units
     return Panel(
         title=" and ".join(title_of(key) if i == 0 else title_of(key).lower() for i, key in enumerate(keys)),
         keys=tuple(keys), names=names[:MAX_DIMENSIONS], units=units[:MAX_DIMENSIONS],
-        hidden=max(dim - MAX_DIMENSIONS, 0),
+        hidden=max(len(names) - MAX_DIMENSIONS, 0),
         low=np.min([ranges[key][0] for key in keys], axis=0)[:MAX_DIMENSIONS],
         high=np.max([ranges[key][1] for key in keys], axis=0)[:MAX_DIMENSIONS],
     )  # fmt: skip

@@ -50,6 +50,19 @@ def encode_video(frames: UInt8[np.ndarray, "t h w 3"], fps: int | float) -> byte
     return buffer.getvalue()
 
 
+def browsers_play(content: bytes, fps: int | float) -> bool:
+    """Whether an mp4 holds `fps` pictures a second in a form that browsers decode (H.264, VP9 or AV1,
+    8 bits, 4:2:0). False too for what cannot be read."""
+    try:
+        with av.open(io.BytesIO(content), "r") as container:
+            stream = container.streams.video[0]
+            rate, codec = stream.average_rate, stream.codec_context
+            known = codec.codec.canonical_name in ("h264", "vp9", "av1") and codec.pix_fmt in ("yuv420p", "yuvj420p")
+            return known and rate is not None and abs(float(rate) / fps - 1) < 1e-3
+    except (av.FFmpegError, IndexError):
+        return False
+
+
 def require_whole(path: Path) -> None:
     """Walk the top-level boxes of an mp4: ConfigError if it is missing, cut short or no mp4. Takes microseconds."""
     if not path.is_file():

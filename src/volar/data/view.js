@@ -6,6 +6,7 @@ const index = JSON.parse(document.getElementById("index").textContent);
 const form = document.getElementById("filters");
 const list = document.getElementById("list");
 const room = document.getElementById("episode");
+const title = document.title;
 const PAGE = 200; // list entries shown at once
 
 function make(name, properties = {}, ...children) {
@@ -34,16 +35,32 @@ let shown = 0;
 
 const ORDERS = {
   number: (a, b) => a.number - b.number,
+  findings: (a, b) => weight(b) - weight(a),
   short: (a, b) => a.length - b.length,
   long: (a, b) => b.length - a.length,
   idle: (a, b) => b.idle - a.idle,
   task: (a, b) => words(a).localeCompare(words(b)),
 };
 
+const SEVERITIES = ["error", "warning", "note"];
+const SIGNS = { error: "✗", warning: "▲", note: "•" };
+const weight = (episode) => episode.flags.reduce((sum, [severity]) => sum + { error: 1e6, warning: 1e3, note: 1 }[severity], 0);
+
+const FLAGS = {
+  some: (episode) => episode.flags.length > 0,
+  none: (episode) => episode.flags.length === 0,
+  serious: (episode) => episode.flags.some(([severity]) => severity !== "note"),
+};
+
+function flagged(episode, wanted) {
+  return wanted in FLAGS ? FLAGS[wanted](episode) : episode.flags.some(([, code]) => `code ${code}` === wanted);
+}
+
 function fits(episode, wanted) {
   const length = episode.length / index.fps;
   const text = `${episode.number} ${words(episode)}`.toLowerCase();
   return wanted.words.every((word) => text.includes(word)) &&
+    (!wanted.flag || flagged(episode, wanted.flag)) &&
     (!wanted.task || episode.tasks.includes(Number(wanted.task))) &&
     (!wanted.success || String(episode.success) === wanted.success) &&
     (!wanted.least || length >= Number(wanted.least)) && (!wanted.most || length <= Number(wanted.most));
@@ -75,6 +92,12 @@ function outcome(success) {
   return make("span", { className: success ? "success" : "failure" }, success ? "✓ success" : "✗ failure");
 }
 
+function counts(flags) {
+  return SEVERITIES.map((severity) => [severity, flags.filter(([one]) => one === severity).length])
+    .filter(([, count]) => count)
+    .map(([severity, count]) => make("span", { className: severity }, `${SIGNS[severity]} ${counted(count, severity)}`));
+}
+
 function entry(episode) {
   const extent = make("span", { className: "extent" });
   extent.style.setProperty("--share", `${(100 * episode.length) / longest}%`);
@@ -82,7 +105,7 @@ function entry(episode) {
   return make("li", {}, make("a", { href: `#${episode.number}` },
     make("b", {}, String(episode.number)), make("span", { className: "words" }, words(episode)),
     make("span", {}, seconds(episode.length)),
-    make("span", { className: "more" }, outcome(episode.success), idle), extent));
+    make("span", { className: "more" }, outcome(episode.success), ...counts(episode.flags), idle), extent));
 }
 
 function markCurrent() {
@@ -90,6 +113,10 @@ function markCurrent() {
     if (current && link.hash === `#${current.episode.number}`) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
+}
+
+function showCurrent() {
+  list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
 }
 
 // One episode
@@ -121,6 +148,8 @@ function open(episode) {
   document.head.append(script);
 }
 
+const keys = () => make("p", { className: "keys" },
+  "Keys: j and k next and previous episode, space plays, ← and → one frame (ten with shift), / searches.");
 const backLink = () => make("a", { className: "back", href: "#list" }, "‹ All episodes");
 
 function unpack(text, width, length) {
@@ -136,7 +165,7 @@ function show(episode, data) {
     const target = neighbour(by);
     return make("button", { type: "button", onclick: () => go(target), disabled: !target, ariaLabel: label }, text);
   };
-  const about = Object.entries(data.source).map(([key, value]) =>
+  const about = Object.entries(data.source).filter(([key]) => key !== "success" || episode.success === null).map(([key, value]) =>
     make("span", {}, `${key} ${typeof value === "string" ? value : JSON.stringify(value)}`));
   room.replaceChildren(
     backLink(),
@@ -145,17 +174,22 @@ function show(episode, data) {
     make("p", { className: "instruction" }, words(episode) || "No instruction"),
     make("p", { className: "about" }, outcome(episode.success),
       make("span", {}, `${counted(episode.length, "frame")}, ${seconds(episode.length)}`), ...about),
-    stage(data), ...[marks(data), ...index.panels.map((panel) => curves(panel, data))].filter(Boolean));
+    stage(data), ...[troubles(data.findings, true), marks(data), ...index.panels.map((panel) => curves(panel, data)), keys()].filter(Boolean));
+  document.title = `Episode ${episode.number} · ${title}`;
   markCurrent();
-  list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+  showCurrent();
   scrollTo(0, Math.min(scrollY, room.offsetTop));
+  if (!list.checkVisibility()) room.focus({ preventScroll: true }); // on small screens the list gives way
   seek(0);
 }
 
 function stage(data) {
   current.videos = data.films.map((source) =>
     make("video", { src: source, muted: true, playsInline: true, preload: "auto" }));
-  for (const video of current.videos) video.addEventListener("seeked", () => catchUp(video));
+  for (const video of current.videos) {
+    video.addEventListener("seeked", () => catchUp(video));
+    video.addEventListener("error", () => video.replaceWith(make("p", { className: "empty" }, "This film cannot be played here.")));
+  }
   const films = make("div", { className: "films" }, ...current.videos.map((video, k) => {
     const camera = index.cameras[k];
     video.ariaLabel = `Film of camera ${camera.name}`;
@@ -175,6 +209,17 @@ function stage(data) {
     make("div", { className: "controls" }, current.play, current.slider, current.output, make("label", {}, "Speed", speed)));
 }
 
+function troubles(findings, inEpisode) {
+  if (!findings.length) return null;
+  return make("ul", { className: "troubles" }, ...findings.map((one) => {
+    const where = inEpisode && one.start !== null
+      ? make("button", { type: "button", onclick: () => seek(one.start) }, one.place.split(", ").slice(1).join(", "))
+      : make("span", {}, inEpisode ? one.place.split(", ").slice(1).join(", ") : one.place);
+    return make("li", {}, make("p", {}, make("b", { className: one.severity }, `${SIGNS[one.severity]} ${one.code}`), " ", where),
+      make("p", {}, one.seen), make("p", { className: "remedy" }, one.remedy));
+  }));
+}
+
 function place(frame) {
   return current.length > 1 ? frame / (current.length - 1) : 0;
 }
@@ -183,14 +228,25 @@ function plot(label) {
   return make("div", { className: "plot", role: "img", ariaLabel: label });
 }
 
+function band(row, start, stop, className, title) {
+  const mark = make("span", { className, title });
+  Object.assign(mark.style, { left: `${100 * place(start)}%`, width: `${100 * (place(stop - 1) - place(start))}%` });
+  row.append(mark);
+}
+
 function marks(data) {
   const rows = [];
+  const placed = data.findings.filter((one) => one.start !== null);
+  if (placed.length) {
+    const row = plot(`Findings: ${placed.map((one) => `${one.code} at ${one.place}`).join("; ")}`);
+    for (const one of placed) band(row, one.start, one.stop, `band ${one.severity}`, `${one.code}: ${one.seen}`);
+    rows.push(make("div", { className: "curve" }, make("span", {}, "findings"), row,
+      make("span", { className: "now" }, counted(placed.length, "finding"))));
+  }
   if (data.idle.length) {
     const row = plot(`Idle: ${data.idle.map(([start, stop]) => `frames ${start} to ${stop - 1}`).join(", ")}`);
     for (const [start, stop] of data.idle) {
-      const band = make("span", { className: "band", title: `idle, frames ${start} to ${stop - 1}` });
-      Object.assign(band.style, { left: `${100 * place(start)}%`, width: `${100 * (place(stop - 1) - place(start))}%` });
-      row.append(band);
+      band(row, start, stop, "band", `idle, frames ${start} to ${stop - 1}`);
     }
     const total = data.idle.reduce((sum, [start, stop]) => sum + stop - start, 0);
     rows.push(make("div", { className: "curve" }, make("span", {}, "idle"), row, make("span", { className: "now" }, seconds(total))));
@@ -221,7 +277,11 @@ function curves(panel, data) {
       drawing("path", { class: `line-${(k % 3) + 1}`, d: course(line[d], panel.low[d], panel.high[d]) })));
     row.append(graph);
     const now = make("span", { className: "now" });
-    current.readings.push({ now, values: lines.map((line) => line[d]) });
+    for (const [k, line] of lines.entries()) {
+      const reading = make("span", { className: lines.length > 1 ? `line-${(k % 3) + 1}` : "" });
+      now.append(reading);
+      current.readings.push({ reading, values: line[d] });
+    }
     const unit = panel.units[d] ? make("small", {}, ` ${panel.units[d]}`) : null;
     const named = panel.names.length > 1 || name !== "0" ? name : panel.title.toLowerCase();
     return make("div", { className: "curve" }, make("span", {}, named, unit), row, now);
@@ -266,7 +326,7 @@ function draw() {
   current.slider.value = frame;
   current.output.textContent = `frame ${frame} of ${current.length - 1} · ${(frame / index.fps).toFixed(2)} s`;
   current.slider.ariaValueText = current.output.textContent;
-  for (const { now, values } of current.readings) now.textContent = values.map((line) => number(line[frame])).join(", ");
+  for (const { reading, values } of current.readings) reading.textContent = number(values[frame]);
 }
 
 function setSpeed(times) {
@@ -352,9 +412,17 @@ function route() {
   if (found) return open(found);
   if (current?.playing) pause();
   document.body.classList.remove("open");
+  document.title = title;
+  showCurrent();
 }
 
 index.tasks.forEach((task, k) => form.elements.task.append(make("option", { value: k }, task)));
+const codes = [...new Set(index.episodes.flatMap((episode) => episode.flags.map(([, code]) => code)))].sort();
+const choices = codes.length ? [["some", "any finding"], ["serious", "errors and warnings"], ["none", "no finding"]] : [];
+for (const [value, text] of [...choices, ...codes.map((code) => [`code ${code}`, code])]) {
+  form.elements.flag.append(make("option", { value }, text));
+}
+form.querySelector(".flag").hidden = !codes.length;
 form.querySelector(".task").hidden = index.tasks.length < 2;
 form.querySelector(".success").hidden = index.episodes.every((episode) => episode.success === null);
 form.addEventListener("input", choose);
@@ -362,5 +430,13 @@ form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", () => setTimeout(choose));
 document.getElementById("more").addEventListener("click", showMore);
 addEventListener("hashchange", route);
+const general = document.getElementById("general");
+if (index.findings.length) {
+  general.hidden = false;
+  general.querySelector("summary").append(
+    `${counted(index.findings.length, "finding")} about the whole data set`, ...counts(index.findings.map((one) => [one.severity])));
+  general.append(troubles(index.findings, false));
+}
+room.append(keys());
 choose();
 route();

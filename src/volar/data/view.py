@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,56 +23,72 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from volar.core.atomic import write_files
 from volar.core.errors import ConfigError
 from volar.data import layout
-from volar.data.events import GripperEvent, Stretch, gripper_events, idle_stretches
 from volar.data.dataset import Dataset
 from volar.data.episodes import EpisodeRows
-from volar.data.panels import Panel, dimension_names, make_panels
-from volar.data.video import encode_video
+from volar.data.events import GripperEvent, Stretch, gripper_events, idle_stretches
+from volar.data.findings import Finding
+from volar.data.inspection.subject import dimension_names
+from volar.data.panels import Panel, Ranges, episode_values, make_panels, value_ranges
+from volar.data.video import browsers_play, encode_video
 
 PAGE = "index.html"
 EPISODES = "episodes"  # one script per episode
 FILMS = "films"  # under the name of the content, so that what is there is never encoded again
 
 
-def write_view(dataset: Dataset, out: Path, *, episodes: Sequence[int] | None = None, progress: bool = True) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What there is to see of one episode besides its numbers. films: paths inside the folder, camera by camera."""
+
+    episode: EpisodeRows
+    films: tuple[str, ...]
+    idle: Sequence[Stretch]
+    gripper: Sequence[GripperEvent]
+    findings: Sequence[Finding]
+
+
+def write_view(
+    dataset: Dataset,
+    out: Path,
+    *,
+    episodes: Sequence[int] | None = None,
+    findings: Sequence[Finding] = (),
+    progress: bool = True,
+) -> Path:
     """Write the browser of `episodes` (default: all) into the folder `out` and return its page.
 
-    Films that are there already are kept, so that a stopped run goes on. Raises ConfigError for an unknown episode, a
-    folder with something else in it, a folder inside the data set, or damaged pictures.
+    findings: of a check, shown where they belong. Films that are there already are kept, so that a stopped run goes on.
+    Raises ConfigError for a folder with something else in it or inside the data set, or damaged pictures.
     """
-    chosen = [dataset.episodes[number] for number in _require_known(dataset, episodes)]
-    _require_ours(dataset, out)
-    ranges = _ranges(dataset, chosen)
+    require_ours(dataset, out)
+    chosen = [
+        dataset.episodes[n] for n in (range(len(dataset.episodes)) if episodes is None else sorted(set(episodes)))
+    ]
+    flags: dict[int | None, list[Finding]] = {}
+    for finding in findings:
+        flags.setdefault(finding.place.episode, []).append(finding)
+    ranges = value_ranges(dataset, chosen)
     panels = make_panels(dataset, ranges)
     films = Path(FILMS) / dataset.content_hash()
-    rows = []
+    looks = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
         for episode in bar.track(chosen, description="episodes"):
-            paths = [_film(dataset, episode, k, out, films) for k in range(len(dataset.cameras))]
-            idle, gripper = _idle(dataset, episode, ranges), _gripper(dataset, episode, ranges)
-            data = {
-                "number": episode.index, "films": paths, "idle": [[one.start, one.stop] for one in idle],
-                "gripper": [asdict(one) for one in gripper], "source": episode.source,
-                "values": {key: _packed(_values(dataset, key, episode)) for panel in panels for key in panel.keys},
-            }  # fmt: skip
-            script = f"volarEpisode({_plain_json(data)});\n".encode()
-            write_files({out / EPISODES / f"{episode.index:06d}.js": script})
-            rows.append(_row(dataset, episode, idle))
-    write_files({out / PAGE: _page(dataset, rows, panels).encode()})
+            look = Look(
+                episode=episode, idle=_idle(dataset, episode, ranges), gripper=_gripper(dataset, episode, ranges),
+                films=tuple(_film(dataset, episode, k, out, films) for k in range(len(dataset.cameras))),
+                findings=flags.get(episode.index, ()),
+            )  # fmt: skip
+            values = {key: _packed(episode_values(dataset, key, episode)) for panel in panels for key in panel.keys}
+            script = f"volarEpisode({_plain_json(_details(look) | {'values': values})});\n"
+            write_files({out / _script(episode): script.encode()})
+            looks.append(look)
+    write_files({out / PAGE: _page(dataset, looks, panels, flags.get(None, ())).encode()})
     return out / PAGE
 
 
-def _require_known(dataset: Dataset, episodes: Sequence[int] | None) -> Sequence[int]:
-    count = len(dataset.episodes)
-    if episodes is None:
-        return range(count)
-    if unknown := [number for number in episodes if not 0 <= number < count]:
-        raise ConfigError(f"Episode {unknown[0]} was asked for; {dataset.root} has 0 to {count - 1}.")
-    return sorted(set(episodes))
-
-
-def _require_ours(dataset: Dataset, out: Path) -> None:
+def require_ours(dataset: Dataset, out: Path) -> None:
+    """Raises ConfigError unless `out` is new, empty or the view of a data set, and outside this one."""
     if out.resolve().is_relative_to(Path(dataset.root).resolve()):
         raise ConfigError(f"{out} lies inside the data set {dataset.root}, which stays as it is; give another folder.")
     if out.exists() and not out.is_dir():
@@ -81,36 +97,21 @@ def _require_ours(dataset: Dataset, out: Path) -> None:
         raise ConfigError(f"{out} holds something else than a view of episodes; give a new or an empty folder.")
 
 
-def _values(dataset: Dataset, key: str, episode: EpisodeRows) -> Float64[np.ndarray, "t d"]:
-    rows = np.arange(episode.start, episode.stop)
-    return dataset.rows(key, rows).reshape(episode.length, -1).astype(np.float64)
-
-
-def _ranges(dataset: Dataset, episodes: Sequence[EpisodeRows]) -> dict[str, Float64[np.ndarray, "2 d"]]:
-    """Smallest and largest values over the episodes of every number that is no bookkeeping."""
-    ranges = {}
-    for key in dataset.numeric:
-        if key in layout.BOOKKEEPING:
-            continue
-        each = [_values(dataset, key, episode) for episode in episodes]
-        ranges[key] = np.stack([np.min([v.min(0) for v in each], 0), np.max([v.max(0) for v in each], 0)])
-    return ranges
-
-
-def _idle(dataset: Dataset, episode: EpisodeRows, ranges: Mapping[str, Float64[np.ndarray, "2 d"]]) -> list[Stretch]:
+def _idle(dataset: Dataset, episode: EpisodeRows, ranges: Ranges) -> list[Stretch]:
     key = layout.STATE if layout.STATE in ranges else layout.ACTION
-    return idle_stretches(_values(dataset, key, episode), *ranges[key], dataset.fps) if key in ranges else []
+    if key not in ranges:
+        return []
+    low, high = ranges[key]
+    return idle_stretches(episode_values(dataset, key, episode), low, high, dataset.fps)
 
 
-def _gripper(
-    dataset: Dataset, episode: EpisodeRows, ranges: Mapping[str, Float64[np.ndarray, "2 d"]]
-) -> list[GripperEvent]:
+def _gripper(dataset: Dataset, episode: EpisodeRows, ranges: Ranges) -> list[GripperEvent]:
     if layout.ACTION not in ranges:
         return []
     low, high = ranges[layout.ACTION]
-    names = dimension_names(dataset.features[layout.ACTION], len(low))
+    names = dimension_names(dataset.features[layout.ACTION])
     polarity = dataset.spec.action.gripper if dataset.spec else "none"
-    return gripper_events(_values(dataset, layout.ACTION, episode), low, high, names, polarity)
+    return gripper_events(episode_values(dataset, layout.ACTION, episode), low, high, names, polarity)
 
 
 def _film(dataset: Dataset, episode: EpisodeRows, camera: int, out: Path, folder: Path) -> str:
@@ -119,8 +120,11 @@ def _film(dataset: Dataset, episode: EpisodeRows, camera: int, out: Path, folder
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40]  # a name may be no file name, or lead out of the folder
     path = folder / f"{episode.index:06d}-{camera}-{readable}.mp4"
     if not (out / path).exists():
-        frames = dataset.frames(name, np.arange(episode.start, episode.stop), keep=False)
-        write_files({out / path: encode_video(_even(frames), dataset.fps)})
+        stored = dataset.source.stored(dataset.require_camera(name), episode.index)
+        if not isinstance(stored, bytes) or not browsers_play(stored, dataset.fps):
+            frames = dataset.frames(name, np.arange(episode.start, episode.stop), keep=False)
+            stored = encode_video(_even(frames), dataset.fps)
+        write_files({out / path: stored})
     return path.as_posix()
 
 
@@ -135,26 +139,44 @@ def _packed(values: Float64[np.ndarray, "t d"]) -> str:
     return base64.b64encode(np.ascontiguousarray(values.T).astype("<f4").tobytes()).decode()
 
 
-def _row(dataset: Dataset, episode: EpisodeRows, idle: Sequence[Stretch]) -> dict[str, Any]:
-    """What the list knows of an episode."""
-    success = episode.source.get("success")
+def _flag(finding: Finding) -> dict[str, Any]:
+    place = finding.place
     return {
-        "number": episode.index,
-        "file": f"{EPISODES}/{episode.index:06d}.js",
-        "tasks": [dataset.tasks.index(task) for task in episode.tasks],
-        "length": episode.length,
-        "success": success if isinstance(success, bool) else None,
-        "idle": sum(one.stop - one.start for one in idle) / episode.length,
-    }
+        "severity": finding.severity.value, "code": finding.code, "place": str(place), "start": place.start,
+        "stop": place.stop, "seen": finding.seen, "remedy": finding.remedy,
+    }  # fmt: skip
 
 
-def _facts(dataset: Dataset, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _script(episode: EpisodeRows) -> str:
+    return f"{EPISODES}/{episode.index:06d}.js"
+
+
+def _details(look: Look) -> dict[str, Any]:
+    """What is loaded when the episode is opened."""
+    return {
+        "number": look.episode.index, "films": look.films, "source": look.episode.source,
+        "idle": [[one.start, one.stop] for one in look.idle], "gripper": [asdict(one) for one in look.gripper],
+        "findings": [_flag(one) for one in look.findings],
+    }  # fmt: skip
+
+
+def _row(look: Look, tasks: Mapping[str, int]) -> dict[str, Any]:
+    """What the list knows of the episode."""
+    episode, success = look.episode, look.episode.source.get("success")
+    return {
+        "number": episode.index, "file": _script(episode), "tasks": [tasks[task] for task in episode.tasks],
+        "length": episode.length, "success": success if isinstance(success, bool) else None,
+        "idle": sum(one.stop - one.start for one in look.idle) / episode.length,
+        "flags": [[one.severity.value, one.code] for one in look.findings],
+    }  # fmt: skip
+
+
+def _facts(dataset: Dataset, looks: Sequence[Look]) -> list[str]:
     """The line under the title."""
-    frames, total = sum(row["length"] for row in rows), len(dataset.episodes)
-    shown = f"{len(rows):,} of {total:,} episodes" if len(rows) < total else f"{total:,} episodes"
-    minutes = frames / dataset.fps / 60
+    frames, total = sum(look.episode.length for look in looks), len(dataset.episodes)
+    shown = f"{len(looks):,} of {total:,} episodes" if len(looks) < total else f"{total:,} episodes"
     return [
-        shown, f"{frames:,} frames", f"{minutes:.1f} min at {dataset.fps:g} frames/s",
+        dataset.format, shown, f"{frames:,} frames", f"{frames / dataset.fps / 60:.1f} min at {dataset.fps:g} frames/s",
         f"{len(dataset.tasks):,} instructions", *(f"camera {c.name}, {c.width} × {c.height}" for c in dataset.cameras),
     ]  # fmt: skip
 
@@ -164,22 +186,20 @@ def _plain_json(data: Any) -> str:
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _page(dataset: Dataset, rows: list[dict[str, Any]], panels: Sequence[Panel]) -> str:
+def _page(dataset: Dataset, looks: Sequence[Look], panels: Sequence[Panel], general: Sequence[Finding]) -> str:
     environment = Environment(
         loader=PackageLoader("volar.data", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    tasks = {task: place for place, task in enumerate(dict.fromkeys(t for look in looks for t in look.episode.tasks))}
     index = {
-        "fps": dataset.fps,
-        "tasks": dataset.tasks,
-        "cameras": [asdict(camera) for camera in dataset.cameras],
-        "panels": [panel.to_json() for panel in panels],
-        "episodes": rows,
-    }
+        "fps": dataset.fps, "tasks": list(tasks), "cameras": [asdict(camera) for camera in dataset.cameras],
+        "panels": [panel.to_json() for panel in panels], "episodes": [_row(look, tasks) for look in looks],
+        "findings": [_flag(one) for one in general],
+    }  # fmt: skip
     script = files("volar.data").joinpath("view.js").read_text()
     return environment.get_template("view.html").render(
-        dataset=dataset, name=Path(dataset.root).resolve().name, index=_plain_json(index),
-        facts=_facts(dataset, rows),
+        name=Path(dataset.root).resolve().name, facts=_facts(dataset, looks), index=_plain_json(index),
         style=files("volar.data").joinpath("view.css").read_text(), script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )  # fmt: skip
