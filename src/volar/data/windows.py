@@ -20,7 +20,7 @@ class WindowBatch:
     """A batch in raw units. images: camera -> pictures; features: camera -> stored features of the same moment.
 
     actions[:, 0] belongs to the observed moment; past the end of the episode the last action is repeated and
-    `valid` is False. episode: index of the episode; frame: row within it.
+    `valid` is False. episode: index of the episode; frame: row within it. part: of a mixture, whose each row is.
     """
 
     images: Mapping[str, UInt8[np.ndarray, "b _ _ 3"]]
@@ -31,6 +31,7 @@ class WindowBatch:
     instructions: tuple[str, ...]
     episode: Int64[np.ndarray, " b"]
     frame: Int64[np.ndarray, " b"]
+    part: Int64[np.ndarray, " b"] | None = None
 
 
 def selected_frames(dataset: Dataset, stride: int) -> Int64[np.ndarray, " n"]:
