@@ -50,8 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     as_json, debug = "--json" in words, "--debug" in words
     words = [word for word in words if word not in ("--json", "--debug")]
     try:
-        _run(words).print(as_json=as_json)
-        return 0
+        output = _run(words)
+        output.print(as_json=as_json)
+        return output.exit_code
     except BrokenPipeError:  # whoever read our output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -6,6 +6,7 @@ from volar.cli.output import Output
 from volar.core.errors import unknown_name
 
 COMMANDS: dict[str, str] = {
+    "check": "what is wrong with it: statistics, units, cameras, copies, lags, words; exit codes for CI",
     "convert": "a data set of any format that volar reads, as LeRobot v3.0",
     "merge": "data sets of one robot become one",
     "split": "some episodes, or all of them shared out to several data sets",

@@ -9,10 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Output:
-    """data: JSON-able. text: what a person reads; None shows the data, one line per key."""
+    """data: JSON-able. text: what a person reads; None shows the data, one line per key. exit_code: what the process
+    answers when all went well and the result itself is a refusal, such as a data set that a check found faulty."""
 
     data: Mapping[str, Any]
     text: str | None = None
+    exit_code: int = 0
 
     def print(self, *, as_json: bool) -> None:
         if as_json:

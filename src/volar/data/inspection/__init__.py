@@ -1,0 +1,1 @@
+"""The checks of a data set, one function each; `volar.data.check` is their table."""
