@@ -6,6 +6,8 @@ from volar.cli.output import Output
 from volar.core.errors import unknown_name
 
 COMMANDS: dict[str, str] = {
+    "info": "what a data set holds, how its pictures are stored, and how fast they are read",
+    "stats": "exact statistics of every number, of sets larger than memory too; --write renews stats.json",
     "check": "what is wrong with it: statistics, units, cameras, copies, lags, words; exit codes for CI",
     "convert": "a data set of any format that volar reads, as LeRobot v3.0",
     "merge": "data sets of one robot become one",

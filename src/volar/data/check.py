@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from volar.core.errors import ConfigError
+from volar.core.progress import counting
 from volar.data.dataset import Dataset
 from volar.data.findings import Finding, error, worst_first
 from volar.data.formats import open_dataset
@@ -72,19 +70,17 @@ def check(dataset: Dataset, *, pictures: Pictures = "sampled", progress: bool = 
     pictures: "sampled" decodes a dozen of every episode and camera, "every" all, "none" leaves the cameras out.
     progress: show a bar on stderr.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     looks, found = {}, []
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        watched = () if pictures == "none" else dataset.cameras
-        task = bar.add_task("looking at pictures", total=len(watched) * len(dataset.episodes), visible=bool(watched))
+    watched = () if pictures == "none" else dataset.cameras
+    with counting("looking at pictures", len(watched) * len(dataset.episodes), shown=progress) as done:
         for camera in watched:
-            looks[camera.name] = look(dataset, camera.name, every=pictures == "every", done=lambda: bar.advance(task))
-        subject = Subject(dataset, looks)
-        task = bar.add_task("checking", total=len(CHECKS))
+            looks[camera.name] = look(dataset, camera.name, every=pictures == "every", done=done)
+    subject = Subject(dataset, looks)
+    with counting("checking", len(CHECKS), shown=progress) as done:
         for one in CHECKS:
             try:
                 found += one(subject)
             except ConfigError as problem:  # of a lazily opened data set, files are read only now
                 found.append(error("unreadable-files", str(problem), "Repair what is named, then check again."))
-            bar.advance(task)
+            done(1)
     return worst_first(dict.fromkeys(found))

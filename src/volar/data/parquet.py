@@ -124,6 +124,15 @@ def read_table(
             raise ConfigError(f"{path} is truncated or corrupt: {error}.") from error
 
 
+def column_bytes(path: Path, column: str) -> int:
+    """Compressed size of a column and all below it."""
+    with open_parquet(path) as file:
+        groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
+    inside = [chunk for chunk in chunks if f"{chunk.path_in_schema}.".startswith(f"{column}.")]
+    return sum(chunk.total_compressed_size for chunk in inside)
+
+
 def read_tables(paths: Sequence[Path], columns: Callable[[str], bool]) -> pa.Table:
     """Several files below one another; a column that some of them lack is null there."""
     return pa.concat_tables([read_table(path, columns) for path in paths], promote_options="default")

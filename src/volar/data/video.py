@@ -91,6 +91,7 @@ class VideoFile:
     """One mp4 in memory, compressed; `VideoDecoder` makes pictures of it.
 
     times: presentation time of every frame in seconds, ascending. checksum: the CRC-32 it must have, if known.
+    compression: "h264", "av1", ..., whichever program decodes it.
     """
 
     def __init__(self, path: Path, checksum: int | None = None) -> None:
@@ -108,6 +109,7 @@ class VideoFile:
                 context, base = stream.codec_context, stream.time_base
                 demuxed = [packet for packet in container.demux(stream) if packet.size and packet.pts is not None]
                 self.codec, self.extradata = context.codec.name, context.extradata
+                self.compression = context.codec.canonical_name
         except (av.FFmpegError, IndexError) as error:
             raise ConfigError(f"The video {path} is truncated or corrupt: {error}.") from error
         pts = np.array([packet.pts for packet in demuxed], dtype=np.int64)
@@ -119,6 +121,11 @@ class VideoFile:
         self._key_pts = pts[self._key_packets]
         self._packets = [_bare(packet) for packet in demuxed]
         self.times: Float64[np.ndarray, " n"] = self._pts * float(base)
+
+    @property
+    def key_frame_every(self) -> float:
+        """Frames from one key frame to the next, on average."""
+        return len(self.times) / max(len(self._key_packets), 1)
 
     def frames_at(self, times: Float64[np.ndarray, " m"], fps: int | float) -> list[int]:
         """Positions of the frames shown at `times`; ConfigError when one is off by over a quarter of a frame."""

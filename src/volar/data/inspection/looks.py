@@ -35,8 +35,8 @@ class Looks:
     broken: dict[int, str]
 
 
-def look(dataset: Dataset, camera: str, *, every: bool, done: Callable[[], None]) -> Looks:
-    """Read pictures of every episode, all of them or PER_EPISODE; `done` is called after each episode."""
+def look(dataset: Dataset, camera: str, *, every: bool, done: Callable[[int], None]) -> Looks:
+    """Read pictures of every episode, all of them or PER_EPISODE; `done` is called with 1 after each episode."""
     looks = Looks(episodes={}, broken={})
     for episode in dataset.episodes:
         count = episode.length if every else min(episode.length, PER_EPISODE)
@@ -45,7 +45,7 @@ def look(dataset: Dataset, camera: str, *, every: bool, done: Callable[[], None]
             looks.episodes[episode.index] = _boil_down(dataset, camera, rows, episode.start)
         except ConfigError as error:
             looks.broken[episode.index] = str(error)
-        done()
+        done(1)
     return looks
 
 

@@ -1,0 +1,16 @@
+"""A bar on stderr with the remaining time, for whatever takes longer than a glance."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def counting(label: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Yields a function to be called with the number of things that have just been done; none are fine too."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown or not total) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count: bar.advance(task, count)
