@@ -21,6 +21,7 @@ from volar.core.robot import Camera, RobotSpec
 from volar.data import layout
 from volar.data.cache import DecodedFrames, Recent
 from volar.data.checks import check_numbers
+from volar.data.declaration import Declaration
 from volar.data.episodes import EpisodeTable
 from volar.data.media import image_features
 from volar.data.normalize import Statistics, exact_statistics
@@ -37,6 +38,7 @@ class Options:
     decoded_bytes: int = 2**30
     decoded_folder: Path | None = None
     lazy: bool = False
+    declared: Declaration | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,48 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-import numpy as np
-from jaxtyping import Shaped
-
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.robot import RobotSpec
 from volar.data import layout
+from volar.data.joined import Joined, Part
 from volar.data.media import image_features
 from volar.data.store import Store, open_store
 
 ENDING = ".volar.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """Numbers of every step under one name. shape: of one step. place: where the format keeps them."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    place: str
-
-
-@dataclass(frozen=True)
-class Joined:
-    """A feature made of named parts, one after another."""
-
-    parts: tuple[tuple[str, Part], ...]
-
-    @property
-    def dtype(self) -> np.dtype:
-        return np.result_type(*(part.dtype for _, part in self.parts))
-
-    def feature(self) -> dict[str, Any]:
-        """Its declaration: "pos" of shape [3] gives the dimensions pos_0 to pos_2, one of shape [] pos."""
-        names = []
-        for name, part in self.parts:
-            names += [f"{name}_{i}" for i in range(math.prod(part.shape))] if part.shape else [name]
-        return layout.vector(len(names), names, str(self.dtype))
-
-    def join(self, values: Mapping[str, Shaped[np.ndarray, "n ..."]]) -> Shaped[np.ndarray, "n d"]:
-        """Of values by place."""
-        columns = [values[part.place].reshape(len(values[part.place]), -1) for _, part in self.parts]
-        return np.concatenate(columns, axis=1, dtype=self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +63,9 @@ class Declaration:
         rates = [self.fps, self.robot.action.rate_hz if self.robot else None, said]
         given = sorted({float(rate) for rate in rates if rate is not None})
         if not given:
-            raise ConfigError(f"{store.root} is {format}, which does not say its frames per second. {remedy(store)}")
+            raise ConfigError(
+                f"{store.root} is {format}, which does not say its frames per second. " + _remedy(store, {"fps": 10})
+            )
         if len(given) > 1 or not (given[0] > 0 and math.isfinite(given[0])):
             raise ConfigError(
                 f"{store.root}: the frames per second must be one positive number; declared {self.fps}, by the robot "
@@ -128,7 +96,8 @@ class Declaration:
         if names is None and len(offered) > 1:
             shapes = ", ".join(f"{name} {list(part.shape)}" for name, part in sorted(offered.items()))
             raise ConfigError(
-                f"{store.root} does not say what the {what} is made of; it holds {shapes}. {remedy(store, what)}"
+                f"{store.root} does not say what the {what} is made of; it holds {shapes}. "
+                + _remedy(store, {what: sorted(offered)[:2]})
             )
         chosen = tuple(offered) if names is None else names
         for name in chosen:
@@ -142,7 +111,10 @@ class Declaration:
         """The declared instruction, or what the data set says."""
         words = said if self.instruction is None else self.instruction
         if words is None:
-            raise ConfigError(f"{store.root} is {format}, but holds no instruction. {remedy(store, 'instruction')}")
+            raise ConfigError(
+                f"{store.root} is {format}, but holds no instruction. "
+                + _remedy(store, {"instruction": "pick up the cube"})
+            )
         return words
 
 
@@ -165,12 +137,8 @@ def _words(data: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
     return tuple(data[name])
 
 
-def remedy(store: Store, what: str = "fps") -> str:
-    """How to say what a data set does not, for messages."""
-    example = {"fps": 10, "instruction": "pick up the cube"}.get(what, ["first", "second"])
-    return (
-        f"Write it into {_place(store)}, like {json.dumps({what: example})}, or open it with declared=Declaration(...)."
-    )
+def _remedy(store: Store, example: Mapping[str, Any]) -> str:
+    return f"Write it into {_place(store)}, like {json.dumps(example)}, or open it with declared=Declaration(...)."
 
 
 def _place(store: Store) -> str:

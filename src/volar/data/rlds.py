@@ -18,39 +18,33 @@ from volar.core.errors import ConfigError
 from volar.data import layout
 from volar.data.cache import Recent
 from volar.data.dataset import Dataset, Header, Options, Source
-from volar.data.declaration import Declaration, Joined, Part, find_declaration
+from volar.data.declaration import Declaration, find_declaration
 from volar.data.episodes import EpisodeTable
+from volar.data.joined import declare_features
 from volar.data.media import decode_picture, image_features
+from volar.data.rlds_contents import FIRST, LAST, METADATA, Contents, choose_contents
 from volar.data.store import Store
-from volar.data.tfds import STEPS, Leaf, Shard, read_leaves, read_split
+from volar.data.tfds import Leaf, Shard, read_leaves, read_split
 from volar.data.tfrecord import Records, Values, index_records, parse_example
 
 FORMAT: Final = "RLDS"
-OBSERVATION, ACTION, REWARD = f"{STEPS}/observation/", f"{STEPS}/action", f"{STEPS}/reward"
-METADATA: Final = "episode_metadata/"
-FIRST, LAST = f"{STEPS}/is_first", f"{STEPS}/is_last"
-# Where conversions keep the instruction; the first that is there counts.
-INSTRUCTIONS: Final = tuple(
-    f"{STEPS}/{name}"
-    for name in ("language_instruction", "natural_language_instruction", "observation/natural_language_instruction",
-                 "observation/language_instruction")
-)  # fmt: skip
 PICTURES: Final = (b"\x89PNG", b"\xff\xd8\xff")  # how the files of the two kinds that TFDS writes begin
 RECORD_BYTES: Final = 512 * 2**20  # of records with pictures kept in memory
 
 
-def open_rlds(store: Store, options: Options, declared: Declaration | None = None) -> Dataset:
+def open_rlds(store: Store, options: Options) -> Dataset:
     """Open one split of a folder with features.json and dataset_info.json; see `volar.data.formats.open_dataset`.
 
-    declared: what RLDS does not say, see `Declaration`; by default the file beside the data set. The split is "train"
-    unless another part is declared. What episode_metadata holds in texts and single numbers is every episode's source.
+    The split is "train" unless another part is declared. Texts and single numbers of episode_metadata are the source
+    of an episode. Raises ConfigError as there, and for what is neither said nor declared.
     """
-    declared = find_declaration(store) if declared is None else declared
+    declared = options.declared or find_declaration(store)
     leaves, split = read_leaves(store), declared.part or "train"
-    contents = _contents(leaves, declared, store)
+    contents = choose_contents(leaves, declared, store)
     shards = tuple(_index(store, shard) for shard in read_split(store, split))
     fps = declared.rate(None, store, FORMAT)
-    features = contents.features(_picture_sizes(shards, contents))
+    sizes = _picture_sizes(shards, contents)
+    features = declare_features({key: sizes[place] for key, place in contents.cameras.items()}, contents.columns)
     declared.check_robot(features, store)
     survey = _survey(shards, contents, declared, store)
     header = Header(
@@ -59,66 +53,6 @@ def open_rlds(store: Store, options: Options, declared: Declaration | None = Non
         spec=declared.robot, facts={"split": split},
     )  # fmt: skip
     return Dataset(header, _Records(header, shards, contents, declared), options)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Contents:
-    """What of a data set is presented. cameras: feature key -> where. numbers: all that is read, by place.
-
-    words: where the instruction is, None if it was declared. metadata: what is noted of every episode.
-    """
-
-    cameras: Mapping[str, str]
-    pictures: Mapping[str, Leaf]
-    numbers: Mapping[str, Leaf]
-    state: Joined | None
-    action: Joined
-    words: str | None
-    metadata: Mapping[str, Leaf]
-
-    def features(self, sizes: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, Any]]:
-        """As LeRobot v3.0 declares them. sizes: height and width of the pictures, by place."""
-        features: dict[str, dict[str, Any]] = {
-            key: {"dtype": "image", "shape": [*sizes[place], 3], "names": ["height", "width", "channels"]}
-            for key, place in self.cameras.items()
-        }
-        features |= {layout.STATE: self.state.feature()} if self.state else {}
-        features |= {layout.ACTION: self.action.feature()}
-        features |= {layout.REWARD: layout.vector(1, None)} if REWARD in self.numbers else {}
-        return features | {name: layout.vector(1, None, dtype) for name, dtype in layout.BOOKKEEPING.items()}
-
-
-def _contents(leaves: Mapping[str, Leaf], declared: Declaration, store: Store) -> _Contents:
-    state = declared.choose("state", _parts(leaves, OBSERVATION), store)
-    action = declared.choose("action", _parts(leaves, f"{ACTION}/") or _parts(leaves, ACTION), store)
-    if action is None:
-        raise ConfigError(f"{store.root} has no actions ({ACTION}); its features are {sorted(leaves)}.")
-    pictures = {path: leaf for path, leaf in leaves.items() if leaf.kind == "picture" and path.startswith(OBSERVATION)}
-    places = [part.place for joined in (state, action) if joined for _, part in joined.parts]
-    places += [path for path in (REWARD, FIRST, LAST) if path in leaves and leaves[path].kind == "number"]
-    words = next((path for path in INSTRUCTIONS if path in leaves and leaves[path].kind == "text"), None)
-    return _Contents(
-        cameras={layout.image_key(_short(path, OBSERVATION)): path for path in pictures}, pictures=pictures,
-        numbers={path: leaves[path] for path in places}, state=state, action=action,
-        words=words if declared.instruction is None else None,
-        metadata={path: leaf for path, leaf in leaves.items() if path.startswith(METADATA)
-                  and (leaf.kind == "text" or (leaf.kind == "number" and not leaf.shape))},
-    )  # fmt: skip
-
-
-def _parts(leaves: Mapping[str, Leaf], under: str) -> dict[str, Part]:
-    """The numbers below a place, or at it, by short name. Floats are kept as float32 whatever they are declared."""
-    return {
-        _short(path, under): Part(
-            dtype="float32" if leaf.dtype == "float64" else leaf.dtype, shape=leaf.shape, place=path
-        )
-        for path, leaf in leaves.items()
-        if leaf.kind == "number" and (path == under or (under.endswith("/") and path.startswith(under)))
-    }
-
-
-def _short(path: str, under: str) -> str:
-    return path.removeprefix(under).replace("/", ".") or path.rpartition("/")[2]
 
 
 def _index(store: Store, shard: Shard) -> Records:
@@ -138,9 +72,9 @@ class _Survey:
     tasks: tuple[str, ...]
 
 
-def _survey(shards: Iterable[Records], contents: _Contents, declared: Declaration, store: Store) -> _Survey:
+def _survey(shards: Iterable[Records], contents: Contents, declared: Declaration, store: Store) -> _Survey:
     """A first look into every record, without reading its pictures."""
-    counted = contents.action.parts[0][1].place
+    counted = contents.columns[layout.ACTION].parts[0][1].place
     said = None if contents.words else declared.require_instruction(None, store, FORMAT)
     wanted = {counted, contents.words, *contents.metadata}
     lengths, tasks, sources = [], [], []
@@ -214,7 +148,7 @@ def _numbers(
     return exact.reshape(steps, *leaf.shape)
 
 
-def _picture_sizes(shards: Sequence[Records], contents: _Contents) -> dict[str, tuple[int, int]]:
+def _picture_sizes(shards: Sequence[Records], contents: Contents) -> dict[str, tuple[int, int]]:
     """Height and width by place: as declared, or where it is left open those of the first picture."""
     found = {place: (leaf.shape[0], leaf.shape[1]) for place, leaf in contents.pictures.items()}
     open_places = {place for place, size in found.items() if min(size) < 1}
@@ -234,7 +168,7 @@ def _picture_sizes(shards: Sequence[Records], contents: _Contents) -> dict[str, 
 class _Records(Source):
     """Episodes as records of TFRecord files. Remembers the last ones whose pictures were asked for."""
 
-    def __init__(self, header: Header, shards: tuple[Records, ...], contents: _Contents, declared: Declaration) -> None:
+    def __init__(self, header: Header, shards: tuple[Records, ...], contents: Contents, declared: Declaration) -> None:
         self._header, self._shards, self._contents, self._declared = header, shards, contents, declared
         self._cameras = image_features(header.features)
         self._starts = np.cumsum([0, *(len(records) for records in shards)])
@@ -259,9 +193,7 @@ class _Records(Source):
         exact = {place: _numbers(values, place, leaf, steps, where) for place, leaf in contents.numbers.items()}
         _check_ends(exact, where)
         exact = {place: numbers[:length] for place, numbers in exact.items()}
-        found = {layout.ACTION: contents.action.join(exact)}
-        found |= {layout.STATE: contents.state.join(exact)} if contents.state else {}
-        found |= {layout.REWARD: exact[REWARD].reshape(-1, 1).astype(np.float32)} if REWARD in exact else {}
+        found = {name: joined.join(exact) for name, joined in contents.columns.items()}
         words = _texts(values, contents.words, length, where) if contents.words else self._header.tasks * length
         found["task_index"] = np.array([self._header.tasks.index(word) for word in words], np.int64)
         return found

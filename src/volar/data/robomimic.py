@@ -18,8 +18,9 @@ from jaxtyping import Int, UInt8
 from volar.core.errors import ConfigError, unknown_name
 from volar.data import layout
 from volar.data.dataset import Dataset, Header, Options, Source
-from volar.data.declaration import Declaration, Joined, Part, find_declaration
+from volar.data.declaration import Declaration, find_declaration
 from volar.data.episodes import EpisodeTable
+from volar.data.joined import Joined, Part, declare_features
 from volar.data.store import Store
 
 try:
@@ -35,14 +36,14 @@ MAX_RATIO: Final = 1032  # of deflate: what claims to be more was never compress
 MAX_CHUNK: Final = 2**26  # bytes; HDF5 unpacks whole chunks
 
 
-def open_robomimic(store: Store, options: Options, declared: Declaration | None = None) -> Dataset:
+def open_robomimic(store: Store, options: Options) -> Dataset:
     """Open one HDF5 file; see `volar.data.formats.open_dataset`.
 
-    declared: what robomimic does not say, see `Declaration`; by default the file beside the data set. The rate is
-    env_args' control_freq where there is one, instructions are LIBERO's problem_info and RoboCasa's ep_meta. A declared
-    part is a filter key. Pictures are turned upright where the file says that they were kept in OpenGL's order of rows.
+    Beside what is declared, the rate is env_args' control_freq where there is one, instructions are LIBERO's
+    problem_info and RoboCasa's ep_meta. A declared part is a filter key. Pictures are turned upright where the file
+    says that they were kept in OpenGL's order of rows.
     """
-    declared = find_declaration(store) if declared is None else declared
+    declared = options.declared or find_declaration(store)
     with _reading(store), _open(store) as file:
         data = _group(file, "data", store)
         env = _json_attribute(data, "env_args")
@@ -50,7 +51,8 @@ def open_robomimic(store: Store, options: Options, declared: Declaration | None 
         fps = declared.rate(float(rate) if isinstance(rate, int | float) else None, store, FORMAT)
         demos = _choose_demos(file, data, declared.part, store)
         contents = _contents(_group(data, demos[0], store), declared, store)
-        features = contents.features()
+        cameras = {key: part.shape[:2] for key, part in contents.cameras.items()}
+        features = declare_features(cameras, contents.columns)
         declared.check_robot(features, store)
         lengths = [_length(_group(data, demo, store), f"{store.root}: {demo}") for demo in demos]
         shared = _json_attribute(data, "problem_info").get("language_instruction")
@@ -170,23 +172,10 @@ def _length(demo: h5py.Group, where: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Contents:
-    """What of a demonstration is presented. cameras, singles: feature key -> what the file keeps, place and shape."""
+    """What of a demonstration is presented, by feature key: pictures, and what numeric features are made of."""
 
     cameras: Mapping[str, Part]
-    singles: Mapping[str, Part]
-    state: Joined | None
-    action: Joined
-
-    def features(self) -> dict[str, dict[str, Any]]:
-        """As LeRobot v3.0 declares them."""
-        features: dict[str, dict[str, Any]] = {
-            key: {"dtype": "image", "shape": list(part.shape), "names": ["height", "width", "channels"]}
-            for key, part in self.cameras.items()
-        }
-        features |= {layout.STATE: self.state.feature()} if self.state else {}
-        features |= {layout.ACTION: self.action.feature()}
-        features |= {key: layout.vector(1, None, part.dtype) for key, part in self.singles.items()}
-        return features | {name: layout.vector(1, None, dtype) for name, dtype in layout.BOOKKEEPING.items()}
+    columns: Mapping[str, Joined]
 
 
 def _contents(demo: h5py.Group, declared: Declaration, store: Store) -> _Contents:
@@ -204,12 +193,12 @@ def _contents(demo: h5py.Group, declared: Declaration, store: Store) -> _Content
     action = declared.choose("action", actions, store)
     if action is None:
         raise ConfigError(f"{store.root} has no actions; {demo.name} holds {sorted(_names(demo))}.")
-    singles = {layout.REWARD: kept.get(REWARDS), DONE: kept.get(DONES)}
-    return _Contents(
-        cameras={layout.image_key(name): part for name, part in cameras.items()},
-        singles={key: part for key, part in singles.items() if part and part.shape == ()},
-        state=declared.choose("state", numbers, store), action=action,
-    )  # fmt: skip
+    state = declared.choose("state", numbers, store)
+    columns = {layout.ACTION: action} | ({layout.STATE: state} if state else {})
+    for key, name in ((layout.REWARD, REWARDS), (DONE, DONES)):
+        if name in kept and kept[name].shape == ():
+            columns[key] = Joined(((name, kept[name]),))
+    return _Contents(cameras={layout.image_key(name): part for name, part in cameras.items()}, columns=columns)
 
 
 def _part(group: h5py.Group, name: str, prefix: str, store: Store) -> Part | None:
@@ -231,17 +220,14 @@ class _Demos(Source):
         return _Demos, (self._header, self._contents, self._demos, self._upright)
 
     def numbers(self, episodes: range, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        contents = self._contents
-        joined = {key: Joined(((key, part),)) for key, part in contents.singles.items()}
-        joined |= {layout.ACTION: contents.action} | ({layout.STATE: contents.state} if contents.state else {})
-        joined = {key: value for key, value in joined.items() if names is None or key in names}
-        places = {part.place: part for value in joined.values() for _, part in value.parts}
-        read: dict[str, list[np.ndarray]] = {key: [] for key in joined}
+        columns = {key: made for key, made in self._contents.columns.items() if names is None or key in names}
+        places = {part.place: part for made in columns.values() for _, part in made.parts}
+        read: dict[str, list[np.ndarray]] = {key: [] for key in columns}
         for episode in episodes:
             with _reading(self._header.store):
                 values = {place: self._dataset(episode, part)[()] for place, part in places.items()}
-            for key, value in joined.items():
-                read[key].append(value.join(values))
+            for key, made in columns.items():
+                read[key].append(made.join(values))
         books = self._header.episodes.bookkeeping(episodes, fps=self._header.fps, tasks=self._header.tasks)
         found = books | {key: np.concatenate(values) for key, values in read.items()}
         return {key: values for key, values in found.items() if names is None or key in names}
