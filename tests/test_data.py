@@ -288,7 +288,7 @@ def test_a_stored_frame_is_not_decoded_again(recorded: Path, monkeypatch: pytest
     def forbidden(*arguments: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("volar.data.lerobot.decode_picture", forbidden)
+    monkeypatch.setattr("volar.data.files.decode_picture", forbidden)
     assert np.array_equal(dataset.frames("wrist", [4, 1]), first[::-1])
     with pytest.raises(AssertionError, match="decoded again"):
         dataset.frames("wrist", [2])
@@ -454,11 +454,11 @@ def test_windows_equal_a_slow_reading(recorded: Path, horizon: int, stride: int)
 
 
 def test_no_picture_of_the_chunk_is_decoded(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from volar.data import lerobot
+    from volar.data import files
 
-    decode, rows = lerobot.decode_picture, []
+    decode, rows = files.decode_picture, []
     monkeypatch.setattr(
-        lerobot,
+        files,
         "decode_picture",
         lambda cell, camera, path, row: (rows.append(row), decode(cell, camera, path, row))[1],
     )

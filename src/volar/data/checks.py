@@ -17,8 +17,6 @@ from volar.data.episodes import EpisodeTable
 from volar.data.store import Store
 
 MAX_SIDE: Final = 16_384  # pixels; a larger picture is a damaged declaration
-# Placeholders of known names with at most two digits of padding: nothing else is ever formatted.
-_TEMPLATE: Final = r"(?:[^{}]|\{(?:video_key|chunk_index|file_index|episode_chunk|episode_index)(?::0?\d{0,2}d)?\})+"
 
 
 def read_info(store: Store) -> dict[str, Any]:
@@ -40,13 +38,19 @@ def read_info(store: Store) -> dict[str, Any]:
         _check_feature(path, key, feature)
     kinds = {feature["dtype"] for feature in info["features"].values()}
     for name in ("data_path", "video_path") if "video" in kinds else ("data_path",):
-        if not (isinstance(info.get(name), str) and re.fullmatch(_TEMPLATE, info[name])):
+        if not (isinstance(info.get(name), str) and re.fullmatch(_template(info), info[name])):
             raise ConfigError(f"{path}: {name} is damaged, got {info.get(name)!r}.")
     if not (isinstance(info["fps"], int | float) and 0 < info["fps"] < 1e6):
         raise ConfigError(f"{path}: fps must be a positive number of frames a second, got {info['fps']!r}.")
     if info["total_episodes"] < 1:
         raise ConfigError(f"{store.root} holds no episodes yet.")
     return info
+
+
+def _template(info: Mapping[str, Any]) -> str:
+    """A path in which known numbers are padded by at most two digits: nothing else is ever formatted."""
+    numbers = "chunk_index|file_index" if str(info["codebase_version"]) >= "v3" else "episode_chunk|episode_index"
+    return r"(?:[^{}]|\{video_key\}|\{(?:" + numbers + r")(?::0?\d{0,2}d)?\})+"
 
 
 def _check_feature(path: str, key: str, feature: Any) -> None:

@@ -36,13 +36,16 @@ class EpisodeRows:
 class EpisodeTable(Sequence[EpisodeRows]):
     """All episodes in order, without gaps between their rows.
 
-    lengths: frames of each, positive. tasks: instructions of each. sources: what was noted of each, as JSON text, ""
-    for nothing; None if nothing was noted of any.
+    lengths: frames of each, positive. tasks: instructions of each. sources: what was noted of each, as JSON text,
+    None for nothing; None if nothing was noted of any.
     bounds: [e + 1], episode i has the rows bounds[i] to bounds[i + 1].
     """
 
     def __init__(
-        self, lengths: Int[np.ndarray, " e"], tasks: Iterable[tuple[str, ...]], sources: Iterable[str] | None = None
+        self,
+        lengths: Int[np.ndarray, " e"],
+        tasks: Iterable[tuple[str, ...]],
+        sources: Iterable[str | None] | None = None,
     ) -> None:
         self.bounds: Int[np.ndarray, " e1"] = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         seen: dict[tuple[str, ...], int] = {}
@@ -82,23 +85,25 @@ class EpisodeTable(Sequence[EpisodeRows]):
         """The episode that each row belongs to."""
         return np.searchsorted(self.bounds, rows, side="right") - 1
 
-    def bookkeeping(self, episodes: range, *, fps: float, tasks: Sequence[str]) -> dict[str, np.ndarray]:
+    def bookkeeping(self, episodes: range, *, fps: float, tasks: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """The bookkeeping columns [n] of these episodes, for formats that do not store them.
 
-        tasks: instructions by task index; every row has the first of its episode's.
+        tasks: instructions by task index; every row has the first of its episode's. Without, no "task_index".
         """
         lengths = np.diff(self.bounds[episodes.start : episodes.stop + 1])
         rows = np.arange(self.bounds[episodes.start], self.bounds[episodes.stop])
         frame = rows - np.repeat(self.bounds[episodes.start : episodes.stop], lengths)
-        place = {task: position for position, task in enumerate(tasks)}
-        task = [place[words[0]] for words in self._groups]
-        return {
+        columns = {
             "timestamp": (frame / fps).astype(np.float32),
             "frame_index": frame,
             "episode_index": np.repeat(np.arange(episodes.start, episodes.stop), lengths),
             "index": rows,
-            "task_index": np.repeat(np.array(task)[self._group[episodes.start : episodes.stop]], lengths),
         }
+        if tasks:
+            place = {task: position for position, task in enumerate(tasks)}
+            task = np.array([place[words[0]] for words in self._groups])
+            columns["task_index"] = np.repeat(task[self._group[episodes.start : episodes.stop]], lengths)
+        return columns
 
     def _source(self, index: int) -> Mapping[str, Any]:
         text = "" if self._sources is None else self._sources[index]
@@ -111,8 +116,8 @@ class EpisodeTable(Sequence[EpisodeRows]):
 class _Texts:
     """Many strings in one buffer."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        encoded = [text.encode() for text in texts]
+    def __init__(self, texts: Iterable[str | None]) -> None:
+        encoded = [(text or "").encode() for text in texts]
         self._bytes = b"".join(encoded)
         self._bounds = np.array([0, *accumulate(map(len, encoded))])
 

@@ -71,8 +71,9 @@ def image_features(features: Mapping[str, Any]) -> dict[str, Camera]:
 
 
 def _camera(key: str, feature: Mapping[str, Any]) -> Camera:
-    shape, names = feature["shape"], feature.get("names") or ["height", "width", "channels"]
-    height, width = shape[1:] if names[0] in ("channel", "channels") else shape[:2]
+    shape, names = feature["shape"], feature.get("names")
+    channels_first = isinstance(names, list) and names[:1] in (["channel"], ["channels"])
+    height, width = shape[1:] if channels_first else shape[:2]
     return Camera(name=layout.camera_name(key), height=height, width=width)
 
 

@@ -138,6 +138,14 @@ def read_tables(paths: Sequence[Path], columns: Callable[[str], bool]) -> pa.Tab
     return pa.concat_tables([read_table(path, columns) for path in paths], promote_options="default")
 
 
+def plain(table: pa.Table, name: str, where: str) -> list[Any]:
+    """A column of texts, or of lists of them. Raises ConfigError if they are not UTF-8."""
+    try:
+        return table[name].to_pylist()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: column {name!r} is not UTF-8 ({error.reason}).") from error
+
+
 def _is_numeric(kind: pa.DataType) -> bool:
     while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
         kind = kind.value_type
