@@ -36,7 +36,7 @@ class GripperEvent:
 
 
 def idle_stretches(
-    values: Float[np.ndarray, "t d"], low: Float[np.ndarray, " d"], high: Float[np.ndarray, " d"], fps: float
+    values: Float[np.ndarray, "t d"], low: Float[np.ndarray, " d"], high: Float[np.ndarray, " d"], fps: int | float
 ) -> list[Stretch]:
     """Where for at least `STILL_SECONDS` no dimension moves by more than `STILL_SHARE` of low to high, its range over
     the data set. A dimension that never varies counts as still."""

@@ -121,6 +121,7 @@ function showCurrent() {
 
 // One episode
 
+let opened = null; // the list's entry of the one asked for last
 let current = null; // the one that is shown: {episode, length, frame, playing, speed, seek, ...}
 
 function neighbour(by) {
@@ -133,15 +134,17 @@ function go(episode) {
 }
 
 function open(episode) {
+  if (episode === opened) return;
+  opened = episode;
   if (current) current.playing = false;
   const script = make("script", { src: episode.file });
   globalThis.volarEpisode = (data) => {
-    if (location.hash === `#${data.number}`) show(episode, data);
+    if (opened.number === data.number) show(opened, data);
   };
   script.addEventListener("load", () => script.remove());
   script.addEventListener("error", () => {
     script.remove();
-    current = null;
+    current = opened = null;
     document.body.classList.add("open");
     room.replaceChildren(backLink(), make("p", { className: "empty" }, `${episode.file} is missing beside this page.`));
   });
@@ -344,10 +347,10 @@ function toggle() {
     video.currentTime = playing.time;
     video.play().catch(() => {}); // one that cannot be played is passed over; the others go on
   }
-  let before = performance.now();
+  let before = null; // a frame's clock may lie before the click that asked for it
   const tick = (now) => {
     if (current !== playing || !playing.playing) return;
-    playing.time += (Math.min(now - before, 200) / 1000) * playing.speed; // a tab in the background stands still
+    playing.time += (Math.min(now - (before ?? now), 200) / 1000) * playing.speed; // a tab in the background stands still
     before = now;
     for (const video of playing.videos) {
       const late = Math.abs(video.currentTime - playing.time);
@@ -411,6 +414,7 @@ function route() {
   const found = index.episodes.find((episode) => `#${episode.number}` === location.hash);
   if (found) return open(found);
   if (current?.playing) pause();
+  opened = null;
   document.body.classList.remove("open");
   document.title = title;
   showCurrent();
