@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int, UInt8
 
 from volar.core.errors import ConfigError
+from volar.data.cutting import cut_video
 from volar.data.dataset import Header, Source
 from volar.data.media import Films, decode_picture, image_features
 from volar.data.parquet import ParquetFiles
@@ -124,6 +125,17 @@ class FileSource(Source):
             cell = self._parquet.cell(name, key, int(self._offsets[episode]) + frame)
             pictures[row] = decode_picture(cell, self._cameras[key], self._header.store.place(name), row)
         return pictures
+
+    def stored(self, key: str, episode: int) -> bytes | list[bytes] | None:
+        length = int(self._table.lengths[episode])
+        if key in self._videos:
+            path = self._header.store.path(self._places.video(key, episode))
+            begin = float(self._places.begin(key, np.array([episode]))[0])
+            return cut_video(path, begin, length, self._header.fps)
+        name, first = self._places.data(episode), int(self._offsets[episode])
+        cells = [self._parquet.cell(name, key, first + frame) for frame in range(length)]
+        files = [cell["bytes"] for cell in cells if cell is not None and cell.get("bytes") is not None]
+        return files if len(files) == length else None
 
     def identity(self) -> Iterator[bytes]:
         everything = range(len(self._table))

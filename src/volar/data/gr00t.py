@@ -114,6 +114,9 @@ class _Renamed(Source):
     def pictures(self, key: str, rows: Int[np.ndarray, " n"]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
         return self._files.pictures(self._modality.cameras[key], rows)
 
+    def stored(self, key: str, episode: int) -> bytes | list[bytes] | None:
+        return self._files.stored(self._modality.cameras[key], episode)
+
     def identity(self) -> Iterator[bytes]:
         return self._files.identity()
 
