@@ -95,8 +95,10 @@ def test_films_are_copied_or_encoded_once(data: Path, page: Path) -> None:
     assert films[0].read_bytes() == (data / "videos/observation.images.front/chunk-000/file-002.mp4").read_bytes()
     rows = np.arange(dataset.episodes[2].start, dataset.episodes[2].stop)
     shown = VideoDecoder().decode(VideoFile(films[1]), range(len(rows)))
-    away = [np.abs(shown[t].astype(int) - picture).mean() for t, picture in enumerate(dataset.frames("wrist", rows))]
-    assert max(away) < 4  # of 255: what half the colour resolution costs
+    pictures = dataset.frames("wrist", rows).astype(float)
+    for t in range(len(rows)):
+        away = np.abs(pictures - shown[t]).mean((1, 2, 3))
+        assert away[t] < away.min() + 1  # of 255; two frames away it is 3 more
     before = {path: path.stat().st_mtime_ns for path in page.parent.glob("films/*/*.mp4")}
     assert len(before) == 2 * len(LENGTHS)
     again = write_view(dataset, page.parent, findings=FINDINGS, progress=False)
@@ -169,11 +171,11 @@ def test_idle_stretches_are_the_planted_ones() -> None:
     assert idle_stretches(np.zeros((30, 2)), np.zeros(2), np.zeros(2), fps=20) == [Stretch(start=0, stop=30)]
 
 
-def test_gripper_events_ignore_the_middle() -> None:
+def test_gripper_events_are_changes_of_side() -> None:
     course = np.array([0, 0.1, 0.5, 0.6, 0.4, 0.9, 1, 0.6, 0.5, 0.7, 0.2, 0.2], dtype=np.float64)
-    values = np.stack([course[::-1], 2 * course - 1, course], axis=1)
-    low, high = np.array([0.0, -1, 0]), np.array([1.0, 1, 0])
-    names = ("wrist", "left_Gripper", "jaw")  # the last never varies, by its range
+    values = np.stack([course[::-1], course, 0.1 * course], axis=1)
+    names = ("wrist", "left_Gripper", "jaw")
+    low, high = np.array([-1.0, -1, -1]), np.array([1.0, 1, 1])  # it went further in other episodes; the jaw trembles
     for polarity, kinds in {
         "positive_closes": ["closes", "opens"], "positive_opens": ["opens", "closes"], "none": ["rises", "falls"],
     }.items():  # fmt: skip
@@ -182,6 +184,7 @@ def test_gripper_events_ignore_the_middle() -> None:
             GripperEvent(frame=frame, name="left_Gripper", kind=kind)
             for frame, kind in zip((5, 10), kinds, strict=True)
         ]
+    assert gripper_events(np.zeros((4, 3)), np.zeros(3), np.zeros(3), names, "none") == []
 
 
 # The page in a browser

@@ -15,6 +15,7 @@ from volar.core.robot import Gripper
 
 STILL_SECONDS: Final = 0.5  # shorter pauses belong to any motion that turns round
 STILL_SHARE: Final = 0.01  # of a dimension's range: what noise and creeping may add up to within STILL_SECONDS
+MOVED_SHARE: Final = 0.25  # of a gripper dimension's range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +61,19 @@ def gripper_events(
     values: Shaped[np.ndarray, "t d"], low: Float[np.ndarray, " d"], high: Float[np.ndarray, " d"],
     names: Sequence[str], polarity: Gripper,
 ) -> list[GripperEvent]:  # fmt: skip
-    """Changes of the dimensions named after a gripper or jaw between the lower and the upper third of low to high;
-    the middle third decides nothing, so that noise there makes no events."""
+    """Changes of the dimensions named after a gripper or jaw between the lower and the upper third of what they do in
+    this episode. The middle third decides nothing, and less than `MOVED_SHARE` of low to high, the range over the data
+    set, is noise."""
     kinds = {"positive_closes": ("closes", "opens"), "positive_opens": ("opens", "closes"), "none": ("rises", "falls")}
     up, down = kinds[polarity]
     events = []
     for d, name in enumerate(names):
-        if not re.search("grip|jaw", name, re.IGNORECASE) or high[d] <= low[d]:
+        course = values[:, d] - values[:, d].min()
+        reach = course.max()
+        if not re.search("grip|jaw", name, re.IGNORECASE) or reach <= MOVED_SHARE * (high[d] - low[d]):
             continue
-        height = (values[:, d] - low[d]) / (high[d] - low[d])
-        decided = np.flatnonzero((height < 1 / 3) | (height > 2 / 3))
-        sides = height[decided] > 0.5
-        for k in np.flatnonzero(sides[1:] != sides[:-1]) + 1:
-            events.append(GripperEvent(frame=int(decided[k]), name=name, kind=up if sides[k] else down))
+        decided = np.flatnonzero((course < reach / 3) | (course > 2 * reach / 3))
+        above = course[decided] > reach / 2
+        for k in np.flatnonzero(above[1:] != above[:-1]) + 1:
+            events.append(GripperEvent(frame=int(decided[k]), name=name, kind=up if above[k] else down))
     return sorted(events, key=lambda event: event.frame)
