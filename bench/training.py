@@ -17,11 +17,10 @@ import tyro
 from volar.cli.demo import recipe
 from volar.core.fingerprint import fingerprint
 from volar.core.robot import Observation
-from volar.data.formats import open_dataset
 from volar.policies.actor import PolicyActor
-from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
+from volar.policies.vla import Policy
 from volar.train.config import TrainConfig
-from volar.train.loop import kept_episodes, prepare_data, robot_of, to_batch
+from volar.train.demonstrations import new_policy, open_demonstrations, prepare_data, to_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +34,9 @@ class Bench:
 
 def variant(config: TrainConfig, data: Path, *, cached: bool, decoder: str, cache: Path):
     config = replace(config, cache_features=cached, policy=replace(config.policy, decoder=decoder))
-    dataset = open_dataset(data)
-    statistics_ = {name: dataset.statistics()[name] for name in (ACTION, PROPRIOCEPTION)}
-    policy = Policy(config.policy, robot=robot_of(dataset, config), statistics=statistics_)
-    splits = prepare_data(dataset, policy, config, kept_episodes(dataset, config), cache=cache, progress=True)
+    parts = [replace(part, cache=cache) for part in open_demonstrations([data], config)]
+    policy = new_policy(parts, config)
+    splits = prepare_data(parts, policy, config, progress=True)
     return config, policy, splits.train
 
 

@@ -21,6 +21,8 @@ from volar.policies.vla import Policy, latest_checkpoint
 OBJECTS = slice(4, None)  # of proprioception: what follows the hand and the gripper
 POSITIONS = [4 + 7 * row + axis for row in range(3) for axis in range(2)]  # x and y of the objects
 
+READ_AT = (4, 16, 64)  # evaluations
+
 
 @dataclass(frozen=True, kw_only=True)
 class Strange:
@@ -41,14 +43,14 @@ def perturbations(states: np.ndarray, random: np.random.Generator) -> dict[str, 
 
 
 def batch_of(policy: Policy, states: np.ndarray, instruction: str) -> Batch:
-    normalised = policy.normalize_proprioception.normalize(states)
+    normalised = policy.acting.proprioception.normalize(states)
     return Batch(images={}, instructions=(instruction,) * len(states),
                  proprioception=torch.as_tensor(normalised, dtype=torch.float32))  # fmt: skip
 
 
-def residuals(policies: list[Policy], states: np.ndarray, instruction: str) -> np.ndarray:
+def residuals(policies: list[Policy], states: np.ndarray, instruction: str, evaluations: int) -> np.ndarray:
     """[policy n]"""
-    budget, found = Budget(evaluations=64), []
+    budget, found = Budget(evaluations=evaluations), []
     for policy in policies:
         sample = policy.predict(batch_of(policy, states, instruction), generator=seeded(), budget=budget)
         assert sample.strangeness is not None
@@ -74,6 +76,14 @@ def flow_signs(policies: list[Policy], states: np.ndarray, instruction: str) -> 
     return {"disagreement of 3 flow policies": spread.numpy()[None], "length of flow's path": np.stack(paths)}
 
 
+def all_signs(
+    equilibrium: list[Policy], flow: list[Policy], states: np.ndarray, instruction: str
+) -> dict[str, np.ndarray]:
+    left = {f"equilibrium's residual after {count}": residuals(equilibrium, states, instruction, count)
+            for count in READ_AT}  # fmt: skip
+    return left | flow_signs(flow, states, instruction)
+
+
 def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
@@ -95,13 +105,9 @@ def main(command: Strange) -> None:
             observation = env.observe(images=False)
             states.append(observation.proprioception)
         usual, instruction = np.stack(states), observation.instruction
-        signs = {
-            "equilibrium's residual": residuals(equilibrium, usual, instruction),
-            **flow_signs(flow, usual, instruction),
-        }
+        signs = all_signs(equilibrium, flow, usual, instruction)
         for name, strange in perturbations(usual, np.random.default_rng(0)).items():
-            theirs = {"equilibrium's residual": residuals(equilibrium, strange, instruction),
-                      **flow_signs(flow, strange, instruction)}  # fmt: skip
+            theirs = all_signs(equilibrium, flow, strange, instruction)
             for sign, values in signs.items():
                 scores = np.concatenate([values, theirs[sign]], axis=1)
                 labels = np.concatenate([np.zeros_like(values), np.ones_like(theirs[sign])], axis=1)

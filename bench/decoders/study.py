@@ -113,7 +113,7 @@ class Maker:
         from volar.data.formats import open_dataset
         from volar.data.windows import Windows
         from volar.policies.exact import exact_control
-        from volar.train.loop import to_batch
+        from volar.train.demonstrations import to_batch
 
         assert self.data is not None, "the exact field needs --data"
         dataset = open_dataset(self.data)

@@ -20,13 +20,14 @@ REMOTE = ("ws://", "wss://")
 class Acting:
     """Who acts for an arm. policy: a checkpoint's folder or the address of a policy server; "" for arms that have no
     policy. evaluations: budget of a decoder that iterates; None leaves it alone. token_variable: environment variable
-    that holds the server's token."""
+    that holds the server's token. part: see `Policy.load`."""
 
     role: Role
     policy: str = ""
     execute: int = 1
     evaluations: int | None = None
     token_variable: str | None = None
+    part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _load(acting: Acting, frozen: dict[str, "Tensor"]) -> Actor:
     from volar.policies.actor import load_policy
 
     budget = UNLIMITED if acting.evaluations is None else Budget(evaluations=acting.evaluations)
-    actor = load_policy(acting.policy, execute=acting.execute, budget=budget)
+    actor = load_policy(acting.policy, execute=acting.execute, budget=budget, part=acting.part)
     share_frozen(actor.policy, frozen)
     return actor
 

@@ -68,7 +68,7 @@ def read_recipes(sources: Sequence[Source]) -> dict[str, TrainConfig]:
 
 def _recipe(source: Source, config: TrainConfig, data: Path | None) -> Entrant:
     from volar.data.formats import open_dataset
-    from volar.train.loop import robot_of
+    from volar.train.demonstrations import robot_of
 
     if data is None:
         raise ConfigError(f"{source.name} is a recipe and has to be trained first; name the data set: --data FOLDER.")
@@ -172,20 +172,14 @@ def contender(
 
 def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data: Path) -> Contender:
     """Built with random weights, which cost the same as trained ones; a tokenizer is fitted as training will."""
-    import torch
-
     from volar.core.model import FrozenVision
-    from volar.data.formats import open_dataset
-    from volar.data.windows import selected_frames, split_episodes
+    from volar.data.windows import selected_frames
     from volar.policies.compute import count_policy, time_policy, time_training_step
-    from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
-    from volar.train.loop import fit_tokenizer, robot_of
+    from volar.train.demonstrations import fit_tokenizer, new_policy, open_demonstrations
 
-    dataset = open_dataset(data)
-    statistics = {key: dataset.statistics()[key] for key in (ACTION, PROPRIOCEPTION)}
-    torch.manual_seed(config.seed)
-    policy = Policy(config.policy, robot=robot_of(dataset, config), statistics=statistics)
-    fit_tokenizer(dataset, policy, config, split_episodes(dataset, config.validation, config.seed).train)
+    parts = open_demonstrations([data], config)
+    dataset, policy = parts[0].dataset, new_policy(parts, config)
+    fit_tokenizer(parts, policy, config)
     frozen = isinstance(policy.backbone, FrozenVision) and config.cache_features
     typical, timed = typical_instruction(dataset.tasks), axis == "train-seconds"
     return Contender(

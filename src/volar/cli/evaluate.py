@@ -43,20 +43,27 @@ class Evaluate:
     """control arms"""
     title: str = "Evaluation"
     """heading of the report"""
+    part: str | None = None
+    """whose robot it is, for policies of a mixture in which every data set is normalised by its own statistics"""
     workers: int = 2
     """processes that run episodes"""
 
 
-def read_policy(path: Path) -> dict[str, Any]:
-    """config.json of a checkpoint, with its folder and a hash that stands for all its files."""
-    from volar.policies.vla import latest_checkpoint
+def read_policy(path: Path, part: str | None = None) -> dict[str, Any]:
+    """config.json of a checkpoint, with its folder, a hash that stands for all its files, and the `part` by which it
+    acts, None where it has none. ConfigError where it has several and none of them is named."""
+    from volar.policies.vla import latest_checkpoint, require_part, which_part
 
     folder = latest_checkpoint(path)
     text = (folder / "config.json").read_bytes()
     config = json.loads(text)
     if config.get("kind") != "policy":
         raise ConfigError(f"{folder} holds a {config.get('kind')!r}, not a policy.")
-    return {**config, "folder": folder, "hash": hashlib.sha256(text).hexdigest()[:16]}
+    parts = {name: name for name in config.get("parts", [])}
+    if parts and part is None:
+        raise which_part(parts)
+    chosen = require_part(parts, part, folder) if parts and part else None
+    return {**config, "folder": folder, "hash": hashlib.sha256(text).hexdigest()[:16], "part": chosen}
 
 
 def arm_names(policies: tuple[Path, ...]) -> list[str]:
@@ -121,7 +128,9 @@ def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
     from volar.core.fingerprint import fingerprint
 
     names = arm_names(command.policies)
-    configs = dict(zip(names, map(read_policy, command.policies), strict=True))
+    configs = {name: read_policy(path, command.part) for name, path in zip(names, command.policies, strict=True)}
+    if command.part and not any(config["part"] for config in configs.values()):
+        raise ConfigError(f"None of these policies has parts; leave --part {command.part} out.")
     robots = [RobotSpec.from_json(config["robot"]) for config in configs.values()]
     for name, config in configs.items():
         if not 1 <= command.execute <= config["policy"]["horizon"]:
@@ -144,6 +153,8 @@ def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
         "statistics": {name: config["files"]["stats.json"][:16] for name, config in configs.items()},
         "kind": {name: config["card"]["kind"] for name, config in configs.items()},
     }
+    if command.part:
+        settings["part"] = command.part
     info = RunInfo(
         title=command.title,
         tasks=command.tasks,
@@ -153,9 +164,9 @@ def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
         settings=settings,
         fingerprint=fingerprint(**looks),
     )
-    folders = {name: str(config["folder"]) for name, config in configs.items()}
+    of = {name: configs.get(name, configs[names[0]]) for name in arms}
     acting = {
-        name: Acting(role=arm.role, policy=folders.get(name, folders[names[0]]), execute=command.execute)
+        name: Acting(role=arm.role, policy=str(of[name]["folder"]), execute=command.execute, part=of[name]["part"])
         for name, arm in arms.items()
     }
     return info, ActorMaker(acting, robots[0], environment)

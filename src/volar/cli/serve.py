@@ -27,6 +27,8 @@ class Serve:
     """environment variable that holds the token which clients must send"""
     device: str = "cpu"
     """where the policy runs, such as cuda"""
+    part: str | None = None
+    """whose robot it is, for a policy of a mixture in which every data set is normalised by its own statistics"""
 
 
 def main(arguments: list[str]) -> Output:
@@ -40,11 +42,12 @@ def main(arguments: list[str]) -> Output:
     from volar.policies.vla import Policy
     from volar.serving.server import PolicyServer
 
-    config = read_policy(command.policy)
-    policy = Policy.load(config["folder"], device=command.device)
+    config = read_policy(command.policy, command.part)
+    policy = Policy.load(config["folder"], device=command.device, part=command.part)
     card = {
         "name": config["folder"].resolve().name, "hash": config["hash"], "kind": config["card"]["kind"],
         "policy": config["policy"], "horizon": policy.config.horizon, "execute": command.execute,
+        **({"part": command.part} if command.part else {}),
     }  # fmt: skip
     server = PolicyServer(
         lambda: PolicyActor(policy, execute=command.execute), robot=policy.robot, card=card,

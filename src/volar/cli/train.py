@@ -13,7 +13,7 @@ from volar.train.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a recipe on a data set, or continue the run in OUT.
+    """Train a recipe on a data set, or on a mixture of several of one robot, or continue the run in OUT.
 
     Every setting of the recipe can be changed behind these, for example
     `--policy.decoder flow --policy.decoder-options steps 4 --steps 500`; `volar train RECIPE --help` lists them.
@@ -21,8 +21,9 @@ class Train:
 
     recipe: tyro.conf.Positional[Path]
     """a Python file with a function `recipe() -> TrainConfig`"""
-    data: Path
-    """folder of a LeRobot v3.0 data set"""
+    data: tyro.conf.UseAppendAction[tuple[Path, ...]]
+    """a data set of any format that volar reads; once for each data set of a mixture, which --mixture-statistics and
+    --mixture-weights describe"""
     out: Path
     """folder of the run; an unfinished run in it is continued"""
     device: str | None = None

@@ -199,19 +199,25 @@ class _Records(Source):
         return found
 
     def pictures(self, key: str, rows: Int[np.ndarray, " n"]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
-        table, place, pictures = self._header.episodes, self._contents.cameras[key], {}
+        table, pictures = self._header.episodes, {}
         for row, episode in zip(rows.tolist(), table.episode_of(rows).tolist(), strict=True):
-            records, index = self._record(episode)
-            size = int(records.lengths[index])
-            values = self._recent.get(
-                episode, lambda e=episode: self._values(e, {*self._contents.pictures}), lambda _, size=size: size
-            )
-            length, where = int(table.lengths[episode]), self._where(episode)
-            file = _files(values, place, length, where)[row - int(table.bounds[episode])]
+            file, where = self._picture_files(key, episode)[row - int(table.bounds[episode])], self._where(episode)
             if not bytes(file[:8]).startswith(PICTURES):
-                raise ConfigError(f"{where}: the picture {place!r} of row {row} is neither PNG nor JPEG.")
+                raise ConfigError(
+                    f"{where}: the picture {self._contents.cameras[key]!r} of row {row} is neither PNG nor JPEG."
+                )
             pictures[row] = decode_picture({"bytes": file}, self._cameras[key], where, row)
         return pictures
+
+    def stored(self, key: str, episode: int) -> list[bytes]:
+        return [bytes(file) for file in self._picture_files(key, episode)]
+
+    def _picture_files(self, key: str, episode: int) -> list[memoryview]:
+        records, index = self._record(episode)
+        size = int(records.lengths[index])
+        values = self._recent.get(episode, lambda: self._values(episode, {*self._contents.pictures}), lambda _: size)
+        length = int(self._header.episodes.lengths[episode])
+        return _files(values, self._contents.cameras[key], length, self._where(episode))
 
     def identity(self) -> Iterator[bytes]:
         """The checksums of all records: they stand for every byte."""

@@ -23,6 +23,7 @@ class PolicyActor(BatchActor):
         if not 1 <= execute <= policy.config.horizon:
             raise ConfigError(f"execute must be 1 to {policy.config.horizon} (the policy's horizon), got {execute}.")
         self.policy, self.execute, self.budget = policy.eval(), execute, budget
+        self.normalizers = policy.acting
         self.device = next(policy.parameters()).device
         self.generator = torch.Generator(self.device)
         self.warm = isinstance(policy.decoder, WarmStartDecoder) and policy.decoder.warm
@@ -40,7 +41,7 @@ class PolicyActor(BatchActor):
             sample = self.policy.predict(batch, generator=self.generator, budget=self.budget, start=start)
         if self.warm:
             self.left.update(zip(rows, sample.actions[:, self.execute :], strict=True))
-        actions = self.policy.normalize_action.denormalize(sample.actions.cpu().numpy()).astype(np.float32)
+        actions = self.normalizers.action.denormalize(sample.actions.cpu().numpy()).astype(np.float32)
         latency = time.perf_counter() - started
         strangeness = [None] * len(rows) if sample.strangeness is None else sample.strangeness.tolist()
         return [
@@ -60,7 +61,7 @@ class PolicyActor(BatchActor):
 
     def _batch(self, observations: Sequence[Observation]) -> Batch:
         proprioception = np.stack([observation.proprioception for observation in observations])
-        normalised = self.policy.normalize_proprioception.normalize(proprioception)
+        normalised = self.normalizers.proprioception.normalize(proprioception)
         return Batch(
             images={camera.name: self._pictures(camera, observations) for camera in self.policy.robot.cameras},
             instructions=tuple(observation.instruction for observation in observations),
@@ -79,6 +80,10 @@ class PolicyActor(BatchActor):
         return torch.from_numpy(np.stack(pictures)).to(self.device)
 
 
-def load_policy(path: str | Path, *, execute: int, device: str = "cpu", budget: Budget = UNLIMITED) -> PolicyActor:
-    """The trained policy at `path` (a checkpoint or a training run), ready to act. Raises ConfigError."""
-    return PolicyActor(Policy.load(latest_checkpoint(Path(path)), device=device), execute=execute, budget=budget)
+def load_policy(
+    path: str | Path, *, execute: int, device: str = "cpu", budget: Budget = UNLIMITED, part: str | None = None
+) -> PolicyActor:
+    """The trained policy at `path` (a checkpoint or a training run), ready to act. part: see `Policy.load`. Raises
+    ConfigError."""
+    policy = Policy.load(latest_checkpoint(Path(path)), device=device, part=part)
+    return PolicyActor(policy, execute=execute, budget=budget)

@@ -1,9 +1,9 @@
 """Backbone + decoder = one policy: loss on a batch, chunk for a batch, and the checkpoint that rebuilds both."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import volar
 from volar.backbones import TABLE as BACKBONES
 from volar.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from volar.core.errors import ConfigError
+from volar.core.errors import ConfigError, unknown_name
 from volar.core.model import (
     UNLIMITED,
     AnytimeDecoder,
@@ -40,21 +40,34 @@ TOKENIZER_ASSET = "action_tokenizer.json"  # beside a language backbone's tokeni
 ACTION, PROPRIOCEPTION = "action", "observation.state"  # LeRobot's names of the two features
 
 
+class Normalizers:
+    """Final. Both normalisers of one data set."""
+
+    def __init__(self, config: PolicyConfig, statistics: Mapping[str, Statistics]) -> None:
+        self.action = Normalizer(statistics[ACTION], config.normalise_action)
+        self.proprioception = Normalizer(statistics[PROPRIOCEPTION], config.normalise_proprioception)
+
+
 class Policy(nn.Module):
-    """Final. `robot` and `statistics` travel with the weights, so units cannot be lost."""
+    """Final. `robot` and `statistics` travel with the weights, so units cannot be lost.
+
+    parts: instead of `statistics`, those of every data set of a mixture that are normalised each by its own; such a
+    policy learns, but does not act before `load` is told whose robot it is on. normalizers: one, or one a part.
+    """
 
     def __init__(
         self,
         config: PolicyConfig,
         *,
         robot: RobotSpec,
-        statistics: Mapping[str, Statistics],
+        statistics: Mapping[str, Statistics] | None = None,
+        parts: Mapping[str, Mapping[str, Statistics]] | None = None,
         assets: Mapping[str, bytes] | None = None,
     ) -> None:
         super().__init__()
-        self.config, self.robot, self.statistics = config, robot, dict(statistics)
-        self.normalize_action = Normalizer(statistics[ACTION], config.normalise_action)
-        self.normalize_proprioception = Normalizer(statistics[PROPRIOCEPTION], config.normalise_proprioception)
+        assert (statistics is None) != (parts is None)
+        self.config, self.robot, self.statistics, self.parts = config, robot, dict(statistics or {}), dict(parts or {})
+        self.normalizers = tuple(Normalizers(config, each) for each in self.parts.values() or [self.statistics])
         backbone, decoder = BACKBONES.load(config.backbone), DECODERS.load(config.decoder)
         self.backbone: Backbone = backbone(
             build_config(backbone, config.backbone_options),
@@ -70,6 +83,13 @@ class Policy(nn.Module):
             **_speech(config, decoder, robot.action.dim, assets),
             **_layers(config, decoder, self.backbone),
         )
+
+    @property
+    def acting(self) -> Normalizers:
+        """Those by which it acts. Raises ConfigError for a policy of several parts."""
+        if self.parts:
+            raise which_part(self.parts)
+        return self.normalizers[0]
 
     def fit_tokenizer(self, chunks: Float[Tensor, "n h a"], *, generator: torch.Generator) -> None:
         """Fit the decoder's tokenizer, if it has one, on normalised chunks of the training split."""
@@ -107,10 +127,13 @@ class Policy(nn.Module):
             "volar": volar.__version__,
             "policy": asdict(self.config),
             "robot": self.robot.to_json(),
+            **({"parts": list(self.parts)} if self.parts else {}),
             "card": {**asdict(card), "kind": card.kind},
             "facts": dict(facts),
         }
-        statistics = {name: value.to_json() for name, value in self.statistics.items()}
+        statistics: dict[str, Any] = _plain(self.statistics)
+        if self.parts:
+            statistics = {part: _plain(each) for part, each in self.parts.items()}
         tensors, assets = self.state_dict(), self.backbone.assets()
         if isinstance(self.decoder, TokenDecoder):
             assert self.config.tokenizer is not None
@@ -118,19 +141,52 @@ class Policy(nn.Module):
         save_checkpoint(folder, Checkpoint(config=config, statistics=statistics, tensors=tensors, assets=assets))
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu") -> "Policy":
-        """Raises ConfigError for a damaged folder or one that is not a policy."""
+    def load(cls, folder: Path, *, device: str = "cpu", part: str | None = None) -> "Policy":
+        """part: whose robot it is to act on, of a mixture whose data sets are normalised each by its own statistics.
+        Raises ConfigError for a damaged folder, one that is not a policy, or a part that it has not."""
         checkpoint = load_checkpoint(folder, device=device)
         if checkpoint.config.get("kind") != "policy":
             raise ConfigError(f"{folder} holds a {checkpoint.config.get('kind')!r}, not a policy.")
+        statistics, parts = None, None
+        if known := checkpoint.config.get("parts"):
+            parts = {name: _from_plain(checkpoint.statistics[name]) for name in known}
+        else:
+            statistics = _from_plain(checkpoint.statistics)
+        if part is not None:
+            statistics, parts = require_part(parts or {}, part, folder), None
         policy = cls(
-            PolicyConfig(**checkpoint.config["policy"]),
-            robot=RobotSpec.from_json(checkpoint.config["robot"]),
-            statistics={name: Statistics.from_json(value) for name, value in checkpoint.statistics.items()},
-            assets=checkpoint.assets,
-        )
+            PolicyConfig(**checkpoint.config["policy"]), robot=RobotSpec.from_json(checkpoint.config["robot"]),
+            statistics=statistics, parts=parts, assets=checkpoint.assets,
+        )  # fmt: skip
         policy.load_state_dict(dict(checkpoint.tensors))
         return policy.to(device).eval()
+
+
+def which_part(parts: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"The policy learned from {', '.join(map(repr, parts))}, each normalised by its own statistics. Say whose "
+        f"robot it is to act on: --part NAME of `volar evaluate` and `volar serve`, part= of `load_policy`."
+    )
+
+
+Part = TypeVar("Part")
+
+
+def require_part(parts: Mapping[str, Part], part: str, folder: Path) -> Part:
+    """Raises ConfigError for an unknown part, or any of a policy that has none."""
+    if not parts:
+        raise ConfigError(f"{folder} acts by the statistics of all its data; it has no parts, got part {part!r}.")
+    if part not in parts:
+        raise unknown_name(f"part of {folder}", part, parts)
+    return parts[part]
+
+
+def _plain(statistics: Mapping[str, Statistics]) -> dict[str, Any]:
+    return {name: value.to_json() for name, value in statistics.items()}
+
+
+def _from_plain(statistics: Mapping[str, Any]) -> dict[str, Statistics]:
+    return {name: Statistics.from_json(value) for name, value in statistics.items()}
 
 
 def _speech(

@@ -13,7 +13,7 @@ from volar.policies.config import PolicyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Imitation learning of one policy from one data set."""
+    """Imitation learning of one policy from one data set, or from a mixture of several of one robot."""
 
     policy: PolicyConfig
     """the parts of the policy"""
@@ -43,6 +43,10 @@ class TrainConfig:
     """fraction of each task's episodes held out"""
     episodes: str | None = None
     """file that lists the episodes to learn from, such as `volar data curate` writes; by default all"""
+    mixture_weights: tuple[float, ...] | None = None
+    """of several data sets, how often each is drawn, relative to one another; by default every window counts alike"""
+    mixture_statistics: Literal["pooled", "own"] | None = None
+    """of several data sets: normalise all by the statistics of all rows together, or each by its own"""
     validate_every: int = 250
     """steps"""
     checkpoint_every: int = 500
@@ -63,6 +67,8 @@ class TrainConfig:
         for name in ("validation", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
+        if any(not 0 < weight < float("inf") for weight in self.mixture_weights or ()):
+            raise ConfigError(f"mixture_weights must be positive numbers, got {list(self.mixture_weights or ())}.")
         if self.learning_rate <= 0 or self.clip <= 0:
             raise ConfigError(f"learning_rate and clip must be positive, got {self.learning_rate} and {self.clip}.")
 

@@ -2,10 +2,9 @@
 so a resumed run continues bit for bit on the same processor and number of threads."""
 
 import json
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,24 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from volar.core.atomic import write_files
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.fingerprint import fingerprint
-from volar.core.model import Batch, FrozenVision
-from volar.core.robot import RobotSpec, require_match
-from volar.data.curation.select import Kept, keep_all, keep_listed
-from volar.data.dataset import Dataset
-from volar.data.features import cached_features
-from volar.data.formats import open_dataset
+from volar.data.mixture import Draws, Mixture
 from volar.data.windows import WindowBatch, Windows
-from volar.policies.compute import feature_flops
-from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
+from volar.policies.vla import Policy
 from volar.train.config import TrainConfig, require_same
+from volar.train.demonstrations import (
+    Data,
+    identity,
+    new_policy,
+    one_robot,
+    open_demonstrations,
+    prepare_data,
+    to_batch,
+)
 from volar.train.spending import Spending
 from volar.train.state import Average, load_state, newest_state, save_state, stop_at_next_step
 
@@ -52,98 +53,15 @@ class Shuffled(Sampler[list[int]]):
             step += self.world
 
 
-def to_batch(policy: Policy, raw: WindowBatch, device: torch.device) -> Batch:
-    """Normalise a batch of windows and move it to the device."""
+class Weighted(Sampler[list[int]]):
+    """The same, when the parts of a mixture are drawn by weight."""
 
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(device, non_blocking=True)
+    def __init__(self, draws: Draws, *, start: int, rank: int, world: int) -> None:
+        self.draws, self.start, self.rank, self.world = draws, start, rank, world
 
-    return Batch(
-        images={name: torch.from_numpy(image).to(device) for name, image in raw.images.items()},
-        features={name: tensor(feature) for name, feature in raw.features.items()},
-        instructions=raw.instructions,
-        proprioception=tensor(policy.normalize_proprioception.normalize(raw.proprioception)),
-        actions=tensor(policy.normalize_action.normalize(raw.actions)),
-        valid=torch.from_numpy(raw.valid).to(device),
-    )
-
-
-@dataclass(frozen=True)
-class Data:
-    """The two splits, ready to be read. frames: of all demonstrations. feature_seconds: what storing the frozen part's
-    output took now; feature_flops: what it takes, stored before or not."""
-
-    train: Windows
-    validation: Windows
-    frames: int
-    feature_seconds: float
-    feature_flops: int
-
-
-def kept_episodes(dataset: Dataset, config: TrainConfig) -> Kept:
-    """What the config lets a policy learn from, split into training and validation."""
-    if config.episodes is None:
-        return keep_all(dataset, config.validation, config.seed)
-    return keep_listed(dataset, config.episodes, config.validation, config.seed)
-
-
-def prepare_data(
-    dataset: Dataset, policy: Policy, config: TrainConfig, kept: Kept, *, cache: Path, progress: bool
-) -> Data:
-    started, flops = time.perf_counter(), 0
-    features: dict[str, np.ndarray] = {}
-    cameras = [camera.name for camera in policy.robot.cameras]
-    if config.cache_features and isinstance(policy.backbone, FrozenVision):
-        backbone = policy.backbone
-        device = next(policy.parameters()).device
-
-        def compute(images: np.ndarray) -> np.ndarray:
-            return backbone.features(torch.from_numpy(images).to(device)).float().cpu().numpy()
-
-        for camera in cameras:
-            features[camera] = cached_features(
-                dataset, camera, stride=config.stride, key=backbone.features_key(), compute=compute,
-                folder=cache, progress=progress,
-            )  # fmt: skip
-        flops = feature_flops(policy) * len(features[cameras[0]])
-    split = kept.split
-    fit_tokenizer(dataset, policy, config, split.train)
-
-    def windows(episodes: tuple[int, ...]) -> Windows:
-        return Windows(
-            dataset, horizon=config.policy.horizon, cameras=cameras, episodes=episodes, stride=config.stride,
-            images=not features, features=features or None,
-        )  # fmt: skip
-
-    seconds = time.perf_counter() - started
-    return Data(windows(split.train), windows(split.validation), kept.frames, seconds, flops)
-
-
-def fit_tokenizer(dataset: Dataset, policy: Policy, config: TrainConfig, episodes: tuple[int, ...]) -> None:
-    """On at most 20,000 chunks of the training split, spread over all of it."""
-    windows = Windows(
-        dataset, horizon=config.policy.horizon, cameras=(), episodes=episodes, images=False, features=None
-    )
-    chosen = np.linspace(0, len(windows) - 1, min(len(windows), 20_000)).astype(int)
-    actions = policy.normalize_action.normalize(windows.__getitems__(chosen.tolist()).actions)
-    chunks = torch.from_numpy(np.asarray(actions, dtype=np.float32))
-    policy.fit_tokenizer(chunks, generator=torch.Generator().manual_seed(config.seed))
-
-
-def robot_of(dataset: Dataset, config: TrainConfig) -> RobotSpec:
-    """What the data set's numbers mean: said by itself or by the recipe, never guessed."""
-    if dataset.spec is None and config.robot is None:
-        raise ConfigError(
-            f"{dataset.root} does not say what its actions mean (control mode, rotation, gripper sign, frame, rate). "
-            f"Give the recipe a RobotSpec: TrainConfig(robot=RobotSpec(...))."
-        )
-    if dataset.spec is not None and config.robot is not None:
-        require_match(dataset.spec, config.robot, our_name="The data set", their_name="the recipe's robot")
-    spec = config.robot or dataset.spec
-    assert spec is not None
-    if abs(spec.action.rate_hz - dataset.fps) > 1e-6:
-        raise ConfigError(f"{dataset.root} has {dataset.fps} frames a second, its actions {spec.action.rate_hz} Hz.")
-    return spec
+    def __iter__(self) -> Iterator[list[int]]:
+        for number in count(self.start * self.world + self.rank, self.world):
+            yield self.draws.indices(number).tolist()
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -161,7 +79,7 @@ def step_generator(seed: int, step: int, device: torch.device) -> torch.Generato
     return torch.Generator(device).manual_seed(number)
 
 
-def validate(policy: Policy, windows: Windows, config: TrainConfig, device: torch.device) -> dict[str, float]:
+def validate(policy: Policy, windows: Windows | Mixture, config: TrainConfig, device: torch.device) -> dict[str, float]:
     """Loss and mean absolute error of sampled chunks (normalised units) over at most 1024 held-out windows."""
     if not len(windows):
         return {}
@@ -180,34 +98,33 @@ def validate(policy: Policy, windows: Windows, config: TrainConfig, device: torc
     return {"validation_loss": torch.cat(losses).mean().item(), "validation_error": torch.cat(errors).mean().item()}
 
 
-def train(config: TrainConfig, data: Path, out: Path, *, device: str | None = None, progress: bool = True) -> Path:
-    """Train, or continue what `out` holds. Returns the last checkpoint's folder.
+def train(
+    config: TrainConfig, data: Path | Sequence[Path], out: Path, *, device: str | None = None, progress: bool = True
+) -> Path:
+    """Train on a data set or a mixture of several, or continue what `out` holds. Returns the last checkpoint's folder.
 
     out/: run.json, metrics.jsonl, compute.json, checkpoints/step-*/ (averaged weights), state/ (to resume).
     Raises ConfigError before any work when data, policy and settings do not fit; RobotFault on a non-finite loss.
     """
     if config.track != "none" and find_spec(config.track) is None:
         raise ConfigError(f"The tracker {config.track!r} is missing: pip install {config.track}, or --track none.")
-    dataset = open_dataset(data)
-    robot = robot_of(dataset, config)
-    kept = kept_episodes(dataset, config)
-    run = {"kind": "training", "config": json.loads(json.dumps(config.to_json())), "data": kept.identity}
+    parts = open_demonstrations([data] if isinstance(data, Path) else data, config)
+    one_robot(parts, config)
+    run = {"kind": "training", "config": json.loads(json.dumps(config.to_json())), "data": identity(parts)}
     if (out / "run.json").is_file():
         before = json.loads((out / "run.json").read_text())
         require_same(config, before["config"], where=str(out))
         if before["data"] != run["data"]:
-            raise ConfigError(f"{out} was trained on other data than {data}; choose another folder.")
+            raise ConfigError(f"{out} was trained on other data than this; choose another folder.")
     elif out.exists() and any(out.iterdir()):
         raise ConfigError(f"{out} exists and is not a training run; choose another folder.")
     accelerator = Accelerator(
         cpu=device == "cpu", mixed_precision="bf16" if config.precision == "bf16" else "no",
         log_with=None if config.track == "none" else config.track, project_dir=out,
     )  # fmt: skip
-    statistics = {name: kept.statistics[name] for name in (ACTION, PROPRIOCEPTION)}
-    torch.manual_seed(config.seed)
-    policy = Policy(config.policy, robot=robot, statistics=statistics).to(accelerator.device)
+    policy = new_policy(parts, config).to(accelerator.device)
     with accelerator.main_process_first():  # it computes the features, the others read them
-        splits = prepare_data(dataset, policy, config, kept, cache=data / ".features", progress=progress)
+        splits = prepare_data(parts, policy, config, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process and not (out / "run.json").is_file():
         facts = {**run, "fingerprint": fingerprint(seed=config.seed)}
@@ -247,12 +164,8 @@ class Loop:
     def run(self) -> Path:
         windows: Any = self.data.train  # map-style, but free of torch
         loader = DataLoader(
-            windows, num_workers=self.config.workers, collate_fn=_as_it_is,
-            batch_sampler=Shuffled(
-                len(windows), batch=self.config.batch, seed=self.config.seed, start=self.step,
-                rank=self.accelerator.process_index, world=self.accelerator.num_processes,
-            ),
-        )  # fmt: skip
+            windows, num_workers=self.config.workers, collate_fn=_as_it_is, batch_sampler=self._sampler()
+        )
         first, processes = self.step, self.accelerator.num_processes
         spending = Spending(self.out, self.policy, resumed=first > 0, processes=processes)
         columns = (
@@ -291,6 +204,16 @@ class Loop:
         self.metrics.close()
         self.accelerator.end_training()
         return self.out / "checkpoints" / f"step-{self.step:07d}"
+
+    def _sampler(self) -> Sampler[list[int]]:
+        train, seed = self.data.train, self.config.seed
+        place = {
+            "start": self.step, "rank": self.accelerator.process_index, "world": self.accelerator.num_processes,
+        }  # fmt: skip
+        if isinstance(train, Mixture) and (shares := self.config.mixture_weights):
+            sizes = tuple(map(len, train.parts.values()))
+            return Weighted(Draws(sizes, shares, self.config.batch, seed), **place)
+        return Shuffled(len(train), batch=self.config.batch, seed=seed, **place)
 
     def _one_step(self, raw: WindowBatch) -> dict[str, float]:
         rate = learning_rate(self.config, self.step)

@@ -21,7 +21,8 @@ from volar.data.windows import Windows
 from volar.policies.config import PolicyConfig
 from volar.policies.vla import Policy, latest_checkpoint
 from volar.train.config import TrainConfig
-from volar.train.loop import to_batch, train
+from volar.train.demonstrations import to_batch
+from volar.train.loop import train
 
 FOLDS = 3
 BATCH = 64

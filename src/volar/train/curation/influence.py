@@ -16,7 +16,7 @@ from volar.data.curation.success import outcomes, required_rollouts
 from volar.data.dataset import Dataset
 from volar.policies.vla import Policy
 from volar.train.curation.held_out import every_window, required_policy
-from volar.train.loop import to_batch
+from volar.train.demonstrations import to_batch
 
 SKETCH = 512  # numbers per projected gradient
 STRIDE = 4  # every fourth frame of a demonstration is looked at

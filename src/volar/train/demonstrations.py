@@ -1,0 +1,221 @@
+"""What a policy learns from: one data set or a mixture of several, opened, checked against one another, normalised and
+cut into windows. Nothing here knows of gradients."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from volar.core.errors import ConfigError
+from volar.core.model import Batch, FrozenVision
+from volar.core.robot import RobotSpec, require_match
+from volar.data.curation.select import Kept, keep_all, keep_listed
+from volar.data.dataset import Dataset
+from volar.data.features import cached_features
+from volar.data.formats import open_dataset
+from volar.data.mixture import Mixture, part_names, pooled_statistics
+from volar.data.normalize import Statistics
+from volar.data.windows import WindowBatch, Windows
+from volar.policies.compute import feature_flops
+from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
+from volar.train.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstrations:
+    """One data set, and what of it is learned from. cache: where the frozen part's outputs are kept."""
+
+    name: str
+    dataset: Dataset
+    kept: Kept
+    cache: Path
+
+
+def open_demonstrations(roots: Sequence[Path], config: TrainConfig) -> tuple[Demonstrations, ...]:
+    """Raises ConfigError where several data sets are given and the config does not say how they are to be mixed."""
+    if not roots:
+        raise ConfigError("Name at least one data set.")
+    if len(roots) > 1 and config.mixture_statistics is None:
+        raise ConfigError(
+            f"{len(roots)} data sets can be normalised by the statistics of all their rows together, or each by its "
+            f"own; neither is always right, so say it: --mixture-statistics pooled, or own."
+        )
+    if len(roots) > 1 and config.episodes is not None:
+        raise ConfigError("A list of episodes belongs to one data set; write the kept ones with `volar data split`.")
+    if len(roots) == 1 and (config.mixture_weights or config.mixture_statistics):
+        raise ConfigError(f"There is nothing to mix: {roots[0]} is the only data set.")
+    if config.mixture_weights and len(config.mixture_weights) != len(roots):
+        raise ConfigError(f"{len(roots)} data sets need as many weights, got {list(config.mixture_weights)}.")
+    return tuple(
+        Demonstrations(name=name, dataset=dataset, kept=kept_episodes(dataset, config), cache=root / ".features")
+        for name, root in zip(part_names([str(root) for root in roots]), roots, strict=True)
+        for dataset in [open_dataset(root)]
+    )
+
+
+def kept_episodes(dataset: Dataset, config: TrainConfig) -> Kept:
+    """What the config lets a policy learn from, split into training and validation."""
+    if config.episodes is None:
+        return keep_all(dataset, config.validation, config.seed)
+    return keep_listed(dataset, config.episodes, config.validation, config.seed)
+
+
+def identity(parts: Sequence[Demonstrations]) -> str:
+    """Names the data, their order and what of them is kept."""
+    return "+".join(part.kept.identity for part in parts)
+
+
+def one_robot(parts: Sequence[Demonstrations], config: TrainConfig) -> RobotSpec:
+    """The robot of all data sets. Raises ConfigError that lists every point on which two differ."""
+    first, *others = parts
+    robot = robot_of(first.dataset, config)
+    for part in others:
+        require_match(robot, robot_of(part.dataset, config), our_name=first.name, their_name=part.name)
+    return robot
+
+
+def robot_of(dataset: Dataset, config: TrainConfig) -> RobotSpec:
+    """What the data set's numbers mean: said by itself or by the recipe, never guessed."""
+    if dataset.spec is None and config.robot is None:
+        raise ConfigError(
+            f"{dataset.root} does not say what its actions mean (control mode, rotation, gripper sign, frame, rate). "
+            f"Give the recipe a RobotSpec: TrainConfig(robot=RobotSpec(...))."
+        )
+    if dataset.spec is not None and config.robot is not None:
+        require_match(dataset.spec, config.robot, our_name="The data set", their_name="the recipe's robot")
+    spec = config.robot or dataset.spec
+    assert spec is not None
+    if abs(spec.action.rate_hz - dataset.fps) > 1e-6:
+        raise ConfigError(f"{dataset.root} has {dataset.fps} frames a second, its actions {spec.action.rate_hz} Hz.")
+    return spec
+
+
+def new_policy(parts: Sequence[Demonstrations], config: TrainConfig) -> Policy:
+    """A policy with the weights that the seed names and the statistics of what it will learn from."""
+    robot, names = one_robot(parts, config), (ACTION, PROPRIOCEPTION)
+    own = {part.name: {name: part.kept.statistics[name] for name in names} for part in parts}
+    torch.manual_seed(config.seed)
+    if config.mixture_statistics == "own":
+        return Policy(config.policy, robot=robot, parts=own)
+    statistics: Mapping[str, Statistics] = own[parts[0].name]
+    if len(parts) > 1:
+        statistics = pooled_statistics([{name: part.dataset.arrays[name] for name in names} for part in parts])
+    return Policy(config.policy, robot=robot, statistics=statistics)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two splits, ready to be read. frames: of all demonstrations. feature_seconds: what storing the frozen part's
+    output took now; feature_flops: what it takes, stored before or not."""
+
+    train: Windows | Mixture
+    validation: Windows | Mixture
+    frames: int
+    feature_seconds: float
+    feature_flops: int
+
+
+def prepare_data(parts: Sequence[Demonstrations], policy: Policy, config: TrainConfig, *, progress: bool) -> Data:
+    """Stores what the frozen part of the backbone says of every frame, fits a tokenizer, and cuts windows."""
+    started = time.perf_counter()
+    features = {part.name: _features(part, policy, config, progress=progress) for part in parts}
+    fit_tokenizer(parts, policy, config)
+    cameras = [camera.name for camera in policy.robot.cameras]
+    flops = sum(feature_flops(policy) * len(found[cameras[0]]) for found in features.values() if found)
+
+    def split(validation: bool) -> Windows | Mixture:
+        return _mixed(
+            {
+                part.name: _windows(
+                    part, policy, cameras, features[part.name], stride=config.stride, validation=validation
+                )
+                for part in parts
+            }
+        )
+
+    seconds = time.perf_counter() - started
+    return Data(split(False), split(True), sum(part.kept.frames for part in parts), seconds, flops)
+
+
+def _features(part: Demonstrations, policy: Policy, config: TrainConfig, *, progress: bool) -> dict[str, np.ndarray]:
+    """Camera -> stored outputs of the frozen part; empty where it is computed anew at every step."""
+    if not (config.cache_features and isinstance(policy.backbone, FrozenVision)):
+        return {}
+    backbone, device = policy.backbone, next(policy.parameters()).device
+
+    def compute(images: np.ndarray) -> np.ndarray:
+        return backbone.features(torch.from_numpy(images).to(device)).float().cpu().numpy()
+
+    return {
+        camera.name: cached_features(
+            part.dataset, camera.name, stride=config.stride, key=backbone.features_key(), compute=compute,
+            folder=part.cache, progress=progress,
+        )
+        for camera in policy.robot.cameras
+    }  # fmt: skip
+
+
+def _windows(
+    part: Demonstrations, policy: Policy, cameras: Sequence[str], features: Mapping[str, np.ndarray] | None,
+    *, stride: int = 1, validation: bool = False,
+) -> Windows:  # fmt: skip
+    split = part.kept.split
+    return Windows(
+        part.dataset, horizon=policy.config.horizon, cameras=cameras, stride=stride, features=features or None,
+        episodes=split.validation if validation else split.train, images=bool(cameras) and not features,
+    )  # fmt: skip
+
+
+def _mixed(windows: Mapping[str, Windows]) -> Windows | Mixture:
+    return next(iter(windows.values())) if len(windows) == 1 else Mixture(windows)
+
+
+def fit_tokenizer(parts: Sequence[Demonstrations], policy: Policy, config: TrainConfig) -> None:
+    """On at most 20,000 chunks of the training split, spread over all of it."""
+    windows = _mixed({part.name: _windows(part, policy, (), None) for part in parts})
+    chosen = np.linspace(0, len(windows) - 1, min(len(windows), 20_000)).astype(int)
+    chunks = normalised(policy, windows.__getitems__(chosen.tolist())).actions
+    policy.fit_tokenizer(chunks, generator=torch.Generator().manual_seed(config.seed))
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Proprioception [b p] and actions [b h a] as the network sees them."""
+
+    proprioception: Tensor
+    actions: Tensor
+
+
+def normalised(policy: Policy, raw: WindowBatch) -> Normalised:
+    """By the statistics of the policy; in a mixture that keeps them apart, each row by its own data set's."""
+    rows = [(slice(None), policy.normalizers[0])]
+    if len(policy.normalizers) > 1:
+        if raw.part is None:
+            raise ConfigError(f"The batch does not say which of {sorted(policy.parts)} its rows are from.")
+        rows = [(np.flatnonzero(raw.part == index), own) for index, own in enumerate(policy.normalizers)]
+    proprioception, actions = (np.empty(values.shape, np.float32) for values in (raw.proprioception, raw.actions))
+    for chosen, own in rows:
+        proprioception[chosen] = own.proprioception.normalize(raw.proprioception[chosen])
+        actions[chosen] = own.action.normalize(raw.actions[chosen])
+    return Normalised(torch.from_numpy(proprioception), torch.from_numpy(actions))
+
+
+def to_batch(policy: Policy, raw: WindowBatch, device: torch.device) -> Batch:
+    """Normalise a batch of windows and move it to the device."""
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(device, non_blocking=True)
+
+    numbers = normalised(policy, raw)
+    return Batch(
+        images={name: torch.from_numpy(image).to(device) for name, image in raw.images.items()},
+        features={name: tensor(feature) for name, feature in raw.features.items()},
+        instructions=raw.instructions,
+        proprioception=numbers.proprioception.to(device, non_blocking=True),
+        actions=numbers.actions.to(device, non_blocking=True),
+        valid=torch.from_numpy(raw.valid).to(device),
+    )
