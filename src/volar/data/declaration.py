@@ -29,7 +29,7 @@ class Declaration:
     episode, whose action means nothing where a data set keeps to the letter of RLDS. robot: what the numbers mean.
     """
 
-    fps: float | None = None
+    fps: int | float | None = None
     instruction: str | None = None
     state: tuple[str, ...] | None = None
     action: tuple[str, ...] | None = None

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int64, UInt32
 
 from volar.core.errors import ConfigError
 
-Values = list[memoryview] | Float32[np.ndarray, " n"] | Int64[np.ndarray, " n"]
+Values = list[memoryview] | Float32[np.ndarray, "_"] | Int64[np.ndarray, "_"]
 
 _HEADER: Final = struct.Struct("<QI")
 _FOOTER: Final = struct.Struct("<I")
