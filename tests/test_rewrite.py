@@ -20,12 +20,14 @@ from volar.data import layout
 from volar.data.appending import EpisodeAppender
 from volar.data.cutting import cut_video
 from volar.data.dataset import Dataset
+from volar.data.declaration import Declaration
 from volar.data.formats import open_dataset
 from volar.data.rewrite import ORIGIN, Choices, Piece, rewrite
 from volar.data.selection import by_fractions, by_task, parse_episodes
 from volar.data.video import VideoFile, encode_video
 
 SAMPLE = Path(__file__).parent.parent.parent / "shared" / "data" / "lerobot_v3_sample"
+SAMPLES = Path(__file__).parent / "samples"
 with_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample written by lerobot is not beside the checkout")
 
 
@@ -164,6 +166,27 @@ def test_a_feature_that_cannot_be_kept_is_named(first: Path, tmp_path: Path) -> 
     assert "executed_action" not in open_dataset(tmp_path / "new").features
     with pytest.raises(ConfigError, match=r"'next\.reward'"):
         rewrite([whole(dataset)], tmp_path / "other", choices=Choices(leave_out=("next.rewards",)))
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "encoded"),
+    [
+        ("rlds_tiny", Declaration(fps=5, state=("state", "gripper")), set()),
+        (
+            "robomimic_tiny.hdf5",
+            Declaration(instruction="lift", state=("robot0_eef_pos",)),
+            {"agentview_image", "robot0_eye_in_hand_image"},
+        ),
+    ],
+)
+def test_other_formats_become_lerobot(tmp_path: Path, name: str, says: Declaration, encoded: set[str]) -> None:
+    """RLDS holds PNG and JPEG files, which are copied; robomimic holds bare pixels, which become PNG."""
+    old = open_dataset(SAMPLES / name, declared=says)
+    done = rewrite([whole(old)], tmp_path / "new", choices=Choices(assume_nothing=True))
+    new = open_dataset(tmp_path / "new")
+    assert_same_rows(new, old, np.arange(old.num_frames))
+    assert {camera for camera, count in done.encoded.items() if count} == encoded
+    assert new.facts[ORIGIN][0]["format"] == old.format and new.fps == old.fps
 
 
 # ---- films ----
