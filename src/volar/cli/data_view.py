@@ -14,11 +14,11 @@ class View:
     """Write a folder of HTML to look at episodes: films in step with curves, marks and findings; needs no network."""
 
     data: tyro.conf.Positional[str]
-    """folder of a data set"""
+    """folder or URL of a data set"""
     out: Path
     """folder of the page; films that are there already are kept"""
     episodes: str | None = None
-    """which, such as 0-19 or 3,7,100-120; by default all"""
+    """which, such as 0-19,40 or @FILE of `volar data curate`; by default all"""
     check: bool = True
     """look for what `volar data check` finds, in the whole data set, and show it"""
     open: bool = False
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> Output:
     from volar.data.selection import parse_episodes
     from volar.data.view import require_ours, write_view
 
-    dataset = open_dataset(command.data)
+    dataset = open_dataset(command.data, lazy=not command.check)
     episodes = None if command.episodes is None else parse_episodes(command.episodes, len(dataset.episodes))
     require_ours(dataset, command.out)  # before a check, which may take long
     findings = check(dataset, progress=True) if command.check else ()

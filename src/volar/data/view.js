@@ -116,6 +116,7 @@ function markCurrent() {
 }
 
 function showCurrent() {
+  if (current) while (shown < chosen.length && shown <= chosen.indexOf(current.episode)) showMore();
   list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
 }
 

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -33,7 +33,7 @@ from volar.data.video import browsers_play, encode_video
 
 PAGE = "index.html"
 EPISODES = "episodes"  # one script per episode
-FILMS = "films"  # under the name of the content, so that what is there is never encoded again
+FILMS = "films"  # one per episode and camera
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +69,13 @@ def write_view(
         flags.setdefault(finding.place.episode, []).append(finding)
     ranges = value_ranges(dataset, chosen)
     panels = make_panels(dataset, ranges)
-    films = Path(FILMS) / dataset.content_hash()
     looks = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
         for episode in bar.track(chosen, description="episodes"):
             look = Look(
                 episode=episode, idle=_idle(dataset, episode, ranges), gripper=_gripper(dataset, episode, ranges),
-                films=tuple(_film(dataset, episode, k, out, films) for k in range(len(dataset.cameras))),
+                films=tuple(_film(dataset, episode, k, out) for k in range(len(dataset.cameras))),
                 findings=flags.get(episode.index, ()),
             )  # fmt: skip
             values = {key: _packed(episode_values(dataset, key, episode)) for panel in panels for key in panel.keys}
@@ -114,24 +113,35 @@ def _gripper(dataset: Dataset, episode: EpisodeRows, ranges: Ranges) -> list[Gri
     return gripper_events(episode_values(dataset, layout.ACTION, episode), low, high, names, polarity)
 
 
-def _film(dataset: Dataset, episode: EpisodeRows, camera: int, out: Path, folder: Path) -> str:
+def _film(dataset: Dataset, episode: EpisodeRows, camera: int, out: Path) -> str:
     """The path of an episode's film inside `out`, made if it is not there."""
-    name = dataset.cameras[camera].name
+    name, rows = dataset.cameras[camera].name, np.arange(episode.start, episode.stop)
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40]  # a name may be no file name, or lead out of the folder
-    path = folder / f"{episode.index:06d}-{camera}-{readable}.mp4"
+    place = f"{FILMS}/{episode.index:06d}-{camera}-{readable}"
+    stored = dataset.source.stored(dataset.require_camera(name), episode.index)
+    if isinstance(stored, bytes) and browsers_play(stored, dataset.fps):
+        return _kept(out, place, [stored], lambda: stored)
+    if isinstance(stored, list):
+        return _kept(out, place, stored, lambda: _encoded(dataset.frames(name, rows, keep=False), dataset.fps))
+    frames = dataset.frames(name, rows, keep=False)
+    return _kept(out, place, [frames.tobytes()], lambda: _encoded(frames, dataset.fps))
+
+
+def _kept(out: Path, place: str, pictures: Sequence[bytes], make: Callable[[], bytes]) -> str:
+    """The path of the film of these pictures, which its name follows: what is there need not be made again."""
+    sha = hashlib.sha256()
+    for picture in pictures:
+        sha.update(picture)
+    path = f"{place}-{sha.hexdigest()[:12]}.mp4"
     if not (out / path).exists():
-        stored = dataset.source.stored(dataset.require_camera(name), episode.index)
-        if not isinstance(stored, bytes) or not browsers_play(stored, dataset.fps):
-            frames = dataset.frames(name, np.arange(episode.start, episode.stop), keep=False)
-            stored = encode_video(_even(frames), dataset.fps)
-        write_files({out / path: stored})
-    return path.as_posix()
+        write_files({out / path: make()})
+    return path
 
 
-def _even(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h2 w2 3"]:
+def _encoded(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> bytes:
     """The last row or column twice where a side is odd, which H.264 cannot store."""
     height, width = frames.shape[1:3]
-    return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return encode_video(np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge"), fps)
 
 
 def _packed(values: Float64[np.ndarray, "t d"]) -> str:
@@ -174,10 +184,11 @@ def _row(look: Look, tasks: Mapping[str, int]) -> dict[str, Any]:
 def _facts(dataset: Dataset, looks: Sequence[Look]) -> list[str]:
     """The line under the title."""
     frames, total = sum(look.episode.length for look in looks), len(dataset.episodes)
-    shown = f"{len(looks):,} of {total:,} episodes" if len(looks) < total else f"{total:,} episodes"
+    shown = f"{len(looks):,} of {total:,} episodes" if len(looks) < total else f"{total:,} episode{'s' * (total > 1)}"
     return [
         dataset.format, shown, f"{frames:,} frames", f"{frames / dataset.fps / 60:.1f} min at {dataset.fps:g} frames/s",
-        f"{len(dataset.tasks):,} instructions", *(f"camera {c.name}, {c.width} × {c.height}" for c in dataset.cameras),
+        "1 instruction" if len(dataset.tasks) == 1 else f"{len(dataset.tasks):,} instructions",
+        *(f"camera {c.name}, {c.width} × {c.height}" for c in dataset.cameras),
     ]  # fmt: skip
 
 
