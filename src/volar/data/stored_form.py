@@ -89,7 +89,7 @@ def _read_ms(dataset: Dataset, camera: Camera, seed: int) -> float:
     rows = np.random.default_rng(seed).integers(0, dataset.num_frames, READS)
     dataset.frames(camera.name, rows, keep=False)  # opening files and decoders is paid once
     times = []
-    for row in rows:
+    for row in rows.tolist():
         started = time.perf_counter()
         dataset.frames(camera.name, [row], keep=False)
         times.append(time.perf_counter() - started)

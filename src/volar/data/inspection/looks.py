@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from volar.core.errors import ConfigError
 from volar.data.dataset import Dataset
 
 PER_EPISODE: Final = 12  # pictures, evenly spaced
+BLOCK: Final = 64  # pictures decoded together
 SIDE: Final = 8  # of a thumbnail, in cells
 LEVELS: Final = 12  # of 255: by how much a pixel must change to count; compression alone changes less
 
@@ -36,31 +38,28 @@ class Looks:
 
 
 def look(dataset: Dataset, camera: str, *, every: bool, done: Callable[[int], None]) -> Looks:
-    """Read pictures of every episode, all of them or PER_EPISODE; `done` is called with 1 after each episode."""
+    """Look at PER_EPISODE pictures of every episode. every: decode all others too, only to know that they can be.
+    `done` is called with 1 after each episode."""
     looks = Looks(episodes={}, broken={})
     for episode in dataset.episodes:
-        count = episode.length if every else min(episode.length, PER_EPISODE)
-        rows = np.unique(np.linspace(episode.start, episode.stop - 1, count).round().astype(np.int64))
+        count = min(episode.length, PER_EPISODE)
+        rows = np.linspace(episode.start, episode.stop - 1, count).round().astype(np.int64)
         try:
-            looks.episodes[episode.index] = _boil_down(dataset, camera, rows, episode.start)
-        except ConfigError as error:
-            looks.broken[episode.index] = str(error)
+            looks.episodes[episode.index] = _boil_down(dataset.frames(camera, rows, keep=False), rows - episode.start)
+            for start in range(episode.start, episode.stop if every else episode.start, BLOCK):
+                dataset.frames(camera, np.arange(start, min(start + BLOCK, episode.stop)), keep=False)
+        except ConfigError as problem:
+            looks.episodes.pop(episode.index, None)
+            looks.broken[episode.index] = str(problem)
         done(1)
     return looks
 
 
-def _boil_down(dataset: Dataset, camera: str, rows: np.ndarray, start: int) -> EpisodeLook:
-    thumbnails, changed, contrast = [], [], []
-    before = None
-    for block in np.array_split(rows, -(-len(rows) // PER_EPISODE)):
-        for picture in dataset.frames(camera, block, keep=False):
-            thumbnails.append(thumbnail(picture))
-            contrast.append(picture.std())
-            changed.append(0.0 if before is None else _changed(before, picture))
-            before = picture
+def _boil_down(pictures: UInt8[np.ndarray, "k h w 3"], frames: Int64[np.ndarray, " k"]) -> EpisodeLook:
+    changed = [0.0, *(_changed(before, after) for before, after in pairwise(pictures))]
     return EpisodeLook(
-        frames=rows - start, thumbnails=np.stack(thumbnails), changed=np.array(changed, np.float32),
-        contrast=np.array(contrast, np.float32),
+        frames=frames, thumbnails=np.stack([thumbnail(picture) for picture in pictures]),
+        changed=np.array(changed, np.float32), contrast=pictures.std((1, 2, 3), dtype=np.float32),
     )  # fmt: skip
 
 

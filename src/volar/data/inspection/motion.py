@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 
 from volar.data.events import idle_stretches
 from volar.data.findings import Finding, note, warning
-from volar.data.inspection.subject import Subject
+from volar.data.inspection.subject import Subject, Vector
 
 LONG_PAUSE: Final = 1.0  # seconds of standing still that are worth a note
 MOSTLY: Final = 0.5  # share of an episode spent standing still that is worth a warning
@@ -24,9 +24,10 @@ def idle(subject: Subject) -> Iterator[Finding]:
     motion = subject.motion
     if motion is None or not motion.varies.any():
         return
-    low, high, fps = motion.values.min(0), motion.values.max(0), subject.dataset.fps
+    fps, span = subject.dataset.fps, _usual_span(subject, motion)
     for episode, rows in enumerate(subject.episodes(motion.values)):
-        stretches = [s for s in idle_stretches(rows, low, high, fps) if s.stop - s.start >= LONG_PAUSE * fps]
+        stretches = idle_stretches(rows, np.zeros_like(span), span, fps)
+        stretches = [stretch for stretch in stretches if stretch.stop - stretch.start >= LONG_PAUSE * fps]
         if not stretches:
             continue
         still = sum(stretch.stop - stretch.start for stretch in stretches)
@@ -38,6 +39,13 @@ def idle(subject: Subject) -> Iterator[Finding]:
             "Cut long pauses out; policies learn to wait from them.",
             feature=motion.feature, episode=episode, start=longest.start, stop=longest.stop,
         )  # fmt: skip
+
+
+def _usual_span(subject: Subject, motion: Vector) -> Float64[np.ndarray, " d"]:
+    """How far each dimension moves in an episode in which it moves: one episode in another unit does not count."""
+    spans = np.stack([np.ptp(rows, axis=0) for rows in subject.episodes(motion.values)])
+    moving = np.where(spans > 0, spans, np.nan)
+    return np.array([np.nanmedian(column) if (column > 0).any() else 0.0 for column in moving.T])
 
 
 def action_copies_state(subject: Subject) -> Iterator[Finding]:

@@ -81,19 +81,20 @@ def state_against_action(subject: Subject) -> Iterator[Finding]:
     state, action = subject.state, subject.action
     if state is None or action is None:
         return
+    found: dict[str, list[str]] = {}
     for name in sorted(set(state.names) & set(action.names)):
-        ours, theirs = state.names.index(name), action.names.index(name)
-        if not (state.varies[ours] and action.varies[theirs]):
+        x, y = state.values[:, state.names.index(name)], action.values[:, action.names.index(name)]
+        if np.ptp(x) == 0 or np.ptp(y) == 0 or abs(np.corrcoef(x, y)[0, 1]) < 0.9:
             continue
-        x, y = state.values[:, ours], action.values[:, theirs]
-        ratio = x.std() / y.std()
-        unit = _named_factor(ratio, tolerance=0.2)
-        if unit and abs(np.corrcoef(x, y)[0, 1]) > 0.9:
-            yield warning(
-                "units-differ", f"{name!r} moves {max(ratio, 1 / ratio):.4g} times as far in the "
-                f"{'state' if ratio > 1 else 'action'} as in the other: {unit}?",
-                "Convert one of the two.", feature=action.feature,
-            )  # fmt: skip
+        if unit := _named_factor(x.std() / y.std(), tolerance=0.2):
+            larger = "state" if x.std() > y.std() else "action"
+            found.setdefault(f"{FACTORS[unit]:.4g} times as far in the {larger} as in the other: {unit}", []).append(
+                name
+            )
+    for said, names in found.items():
+        yield warning(
+            "units-differ", f"{', '.join(names)} move {said}?", "Convert one of the two.", feature=action.feature
+        )
 
 
 def episode_on_another_scale(subject: Subject) -> Iterator[Finding]:
