@@ -43,7 +43,7 @@ def open_rlds(store: Store, options: Options) -> Dataset:
     contents = choose_contents(leaves, declared, store)
     shards = tuple(_index(store, shard) for shard in read_split(store, split))
     fps = declared.rate(None, store, FORMAT)
-    sizes = _picture_sizes(shards, contents)
+    sizes = _picture_sizes(shards, contents, store)
     features = declare_features({key: sizes[place] for key, place in contents.cameras.items()}, contents.columns)
     declared.check_robot(features, store)
     survey = _survey(shards, contents, declared, store)
@@ -55,13 +55,21 @@ def open_rlds(store: Store, options: Options) -> Dataset:
     return Dataset(header, _Records(header, shards, contents, declared), options)
 
 
-def _index(store: Store, shard: Shard) -> Records:
-    records = index_records(store.path(shard.name))
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """A shard, and where its records lie."""
+
+    name: str
+    records: Records
+
+
+def _index(store: Store, shard: Shard) -> _File:
+    records = index_records(store.path(shard.name), store.place(shard.name))
     if len(records) != shard.num_records:
         raise ConfigError(
-            f"{store.place(shard.name)} holds {len(records)} records, declared are {shard.num_records}; copy it again."
+            f"{records.where} holds {len(records)} records, declared are {shard.num_records}; copy it again."
         )
-    return records
+    return _File(name=shard.name, records=records)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +80,15 @@ class _Survey:
     tasks: tuple[str, ...]
 
 
-def _survey(shards: Iterable[Records], contents: Contents, declared: Declaration, store: Store) -> _Survey:
+def _survey(shards: Iterable[_File], contents: Contents, declared: Declaration, store: Store) -> _Survey:
     """A first look into every record, without reading its pictures."""
     counted = contents.columns[layout.ACTION].parts[0][1].place
     said = None if contents.words else declared.require_instruction(None, store, FORMAT)
     wanted = {counted, contents.words, *contents.metadata}
     lengths, tasks, sources = [], [], []
-    for records in shards:
-        for index, view in enumerate(records.peek()):
-            where = f"{records.path}: record {index}"
+    for shard in shards:
+        for index, view in enumerate(shard.records.peek(store.path(shard.name))):
+            where = f"{shard.records.where}: record {index}"
             values = _parse(view, wanted, where)
             steps = len(values.get(counted, ())) // contents.numbers[counted].size - (not declared.last_step)
             if steps < 1:
@@ -148,14 +156,14 @@ def _numbers(
     return exact.reshape(steps, *leaf.shape)
 
 
-def _picture_sizes(shards: Sequence[Records], contents: Contents) -> dict[str, tuple[int, int]]:
+def _picture_sizes(shards: Sequence[_File], contents: Contents, store: Store) -> dict[str, tuple[int, int]]:
     """Height and width by place: as declared, or where it is left open those of the first picture."""
     found = {place: (leaf.shape[0], leaf.shape[1]) for place, leaf in contents.pictures.items()}
     open_places = {place for place, size in found.items() if min(size) < 1}
-    first = next((records for records in shards if len(records)), None)
+    first = next((shard for shard in shards if len(shard.records)), None)
     if open_places and first is not None:
-        where = f"{first.path}: record 0"
-        values = _parse(first.read(0), open_places, where)
+        where = f"{first.records.where}: record 0"
+        values = _parse(first.records.read(store.path(first.name), 0), open_places, where)
         for place in open_places:
             try:
                 picture = Image.open(io.BytesIO(_files(values, place, 1, where)[0]), formats=("PNG", "JPEG"))
@@ -168,10 +176,10 @@ def _picture_sizes(shards: Sequence[Records], contents: Contents) -> dict[str, t
 class _Records(Source):
     """Episodes as records of TFRecord files. Remembers the last ones whose pictures were asked for."""
 
-    def __init__(self, header: Header, shards: tuple[Records, ...], contents: Contents, declared: Declaration) -> None:
+    def __init__(self, header: Header, shards: tuple[_File, ...], contents: Contents, declared: Declaration) -> None:
         self._header, self._shards, self._contents, self._declared = header, shards, contents, declared
         self._cameras = image_features(header.features)
-        self._starts = np.cumsum([0, *(len(records) for records in shards)])
+        self._starts = np.cumsum([0, *(len(shard.records) for shard in shards)])
         self._recent: Recent[dict[str, Values]] = Recent(RECORD_BYTES)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -201,40 +209,41 @@ class _Records(Source):
     def pictures(self, key: str, rows: Int[np.ndarray, " n"]) -> dict[int, UInt8[np.ndarray, "h w 3"]]:
         table, pictures = self._header.episodes, {}
         for row, episode in zip(rows.tolist(), table.episode_of(rows).tolist(), strict=True):
-            file, where = self._picture_files(key, episode)[row - int(table.bounds[episode])], self._where(episode)
-            if not bytes(file[:8]).startswith(PICTURES):
-                raise ConfigError(
-                    f"{where}: the picture {self._contents.cameras[key]!r} of row {row} is neither PNG nor JPEG."
-                )
-            pictures[row] = decode_picture({"bytes": file}, self._cameras[key], where, row)
+            content = self._picture_file(key, episode, row - int(table.bounds[episode]))
+            pictures[row] = decode_picture({"bytes": content}, self._cameras[key], self._where(episode), row)
         return pictures
 
     def stored(self, key: str, episode: int) -> list[bytes]:
-        return [bytes(file) for file in self._picture_files(key, episode)]
-
-    def _picture_files(self, key: str, episode: int) -> list[memoryview]:
-        records, index = self._record(episode)
-        size = int(records.lengths[index])
-        values = self._recent.get(episode, lambda: self._values(episode, {*self._contents.pictures}), lambda _: size)
         length = int(self._header.episodes.lengths[episode])
-        return _files(values, self._contents.cameras[key], length, self._where(episode))
+        return [self._picture_file(key, episode, step) for step in range(length)]
+
+    def _picture_file(self, key: str, episode: int, step: int) -> bytes:
+        shard, index = self._record(episode)
+        size = int(shard.records.lengths[index])
+        values = self._recent.get(episode, lambda: self._values(episode, {*self._contents.pictures}), lambda _: size)
+        length, place = int(self._header.episodes.lengths[episode]), self._contents.cameras[key]
+        content = bytes(_files(values, place, length, self._where(episode))[step])
+        if not content.startswith(PICTURES):
+            raise ConfigError(f"{self._where(episode)}: the picture {place!r} of step {step} is neither PNG nor JPEG.")
+        return content
 
     def identity(self) -> Iterator[bytes]:
         """The checksums of all records: they stand for every byte."""
-        for records in self._shards:
-            yield records.checksums.tobytes()
+        for shard in self._shards:
+            yield shard.records.checksums.tobytes()
 
-    def _record(self, episode: int) -> tuple[Records, int]:
+    def _record(self, episode: int) -> tuple[_File, int]:
         shard = int(np.searchsorted(self._starts, episode, side="right")) - 1
         return self._shards[shard], episode - int(self._starts[shard])
 
     def _values(self, episode: int, wanted: Container[str | None]) -> dict[str, Values]:
-        records, index = self._record(episode)
-        return _parse(records.read(index), wanted, self._where(episode))
+        shard, index = self._record(episode)
+        content = shard.records.read(self._header.store.path(shard.name), index)
+        return _parse(content, wanted, self._where(episode))
 
     def _where(self, episode: int) -> str:
-        records, index = self._record(episode)
-        return f"{records.path}: record {index}"
+        shard, index = self._record(episode)
+        return f"{shard.records.where}: record {index}"
 
 
 def _check_ends(values: Mapping[str, np.ndarray], where: str) -> None:

@@ -18,6 +18,10 @@ INFO: Final = "dataset_info.json"
 STEPS: Final = "steps"
 TEMPLATE: Final = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 LARGEST: Final = 2**26  # numbers in one feature of one step
+_KINDS: Final = (
+    "text", "image", "tensor", "sequence", "classLabel", "video", "audio", "boundingBox", "translation", "jsonFeature",
+)  # fmt: skip
+_DTYPE: Final = re.compile(r"u?int\d+|b?float\d+|bool|string|object|complex\d+")
 _NUMERIC: Final = re.compile(r"(u?int(8|16|32|64)|float(16|32|64)|bool)")
 
 
@@ -70,20 +74,28 @@ def _walk(path: str, feature: Mapping[str, Any]) -> Iterator[tuple[str, Leaf]]:
 
 
 def _leaf(feature: Mapping[str, Any]) -> Leaf:
-    if "text" in feature:
+    """Raises ValueError for what TFDS never writes: a damaged description must not pass for a strange feature."""
+    kind = next((kind for kind in _KINDS if kind in feature), None)
+    if kind is None:
+        raise ValueError(f"a feature is of no known kind: {sorted(feature)}")
+    if kind == "text":
         return Leaf(kind="text")
-    kind = "picture" if "image" in feature else "number" if "tensor" in feature else "other"
-    if kind == "other":
+    if kind not in ("image", "tensor"):
         return Leaf(kind="other")
-    content = feature["image" if kind == "picture" else "tensor"]
-    dtype, shape = str(content["dtype"]), tuple(map(int, content["shape"].get("dimensions", ())))
-    if kind == "number" and dtype in ("string", "object"):
+    content = feature[kind]
+    dtype, encoding = str(content["dtype"]), content.get("encoding", "none")
+    shape = tuple(map(int, content["shape"].get("dimensions", ())))
+    if not _DTYPE.fullmatch(dtype) or encoding not in ("none", "bytes", "zlib") or min(shape, default=1) < -1:
+        raise ValueError(f"a feature has dtype {dtype!r}, encoding {encoding!r} and shape {shape}")
+    if dtype in ("string", "object"):
         return Leaf(kind="other" if shape else "text")
-    plain = content.get("encoding", "none") == "none" and _NUMERIC.fullmatch(dtype) and min(shape, default=1) > 0
-    readable = (dtype, len(shape), shape[-1:]) == ("uint8", 3, (3,)) if kind == "picture" else plain
+    if kind == "image":
+        readable = (dtype, len(shape), shape[-1:]) == ("uint8", 3, (3,))
+    else:
+        readable = encoding == "none" and min(shape, default=1) > 0 and _NUMERIC.fullmatch(dtype) is not None
     if not readable or math.prod(shape) > LARGEST:
         return Leaf(kind="other", dtype=dtype, shape=shape)
-    return Leaf(kind=kind, dtype=dtype, shape=shape)
+    return Leaf(kind="picture" if kind == "image" else "number", dtype=dtype, shape=shape)
 
 
 def read_split(store: Store, split: str) -> tuple[Shard, ...]:

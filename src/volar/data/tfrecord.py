@@ -28,9 +28,12 @@ _LONGEST_VARINT: Final = 10  # bytes of a 64-bit number
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Records:
-    """Where the records of one file lie, in bytes; `checksums` are those stored behind them, not yet compared."""
+    """Where the records of one file lie, in bytes; `checksums` are those stored behind them, not yet compared.
 
-    path: Path
+    The file itself is given again to read from it, as a copy of a remote file may have moved; `where` names it.
+    """
+
+    where: str
     offsets: Int64[np.ndarray, " n"]
     lengths: Int64[np.ndarray, " n"]
     checksums: UInt32[np.ndarray, " n"]
@@ -38,52 +41,51 @@ class Records:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def peek(self) -> Iterator[memoryview]:
+    def peek(self, path: Path) -> Iterator[memoryview]:
         """Every record in order, mapped instead of read and not compared with its checksum: only for a first look."""
         if not len(self):
             return
-        with self.path.open("rb") as file:
+        with path.open("rb") as file:
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         for offset, length in zip(self.offsets.tolist(), self.lengths.tolist(), strict=True):
             yield content[offset : offset + length]
 
-    def read(self, index: int) -> bytes:
+    def read(self, path: Path, index: int) -> bytes:
         """The content of a record. Raises ConfigError naming file and record if it is not what was written."""
-        with self.path.open("rb") as file:
+        with path.open("rb") as file:
             file.seek(int(self.offsets[index]))
             content = file.read(int(self.lengths[index]))
         if len(content) != self.lengths[index] or _masked_checksum(content) != self.checksums[index]:
-            raise ConfigError(f"{self.path}: record {index} is not what was written (checksum differs); copy it again.")
+            raise ConfigError(
+                f"{self.where}: record {index} is not what was written (checksum differs); copy it again."
+            )
         return content
 
 
-def index_records(path: Path) -> Records:
+def index_records(path: Path, where: str) -> Records:
     """Find the records of a file by hopping from length to length; their contents are not read.
 
-    Raises ConfigError if the file is missing, ends within a record, or a length is not what was written.
+    Raises ConfigError naming `where` if the file ends within a record, or a length is not what was written.
     """
     places: list[tuple[int, int, int]] = []
-    try:
-        size, position = path.stat().st_size, 0
-        with path.open("rb", buffering=0) as file:
-            while position < size:
-                file.seek(position)
-                header = file.read(_HEADER.size)
-                if len(header) < _HEADER.size:
-                    raise ConfigError(f"{path} is truncated: it ends within the header of record {len(places)}.")
-                length, checksum = _HEADER.unpack(header)
-                if checksum != _masked_checksum(header[:8]):
-                    raise ConfigError(f"{path} is corrupt at byte {position}: no TFRecord begins there.")
-                position += _HEADER.size + length
-                if position + _FOOTER.size > size:
-                    raise ConfigError(f"{path} is truncated: record {len(places)} needs {length} bytes.")
-                file.seek(position)
-                places.append((position - length, length, _FOOTER.unpack(file.read(_FOOTER.size))[0]))
-                position += _FOOTER.size
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    size, position = path.stat().st_size, 0
+    with path.open("rb", buffering=0) as file:
+        while position < size:
+            file.seek(position)
+            header = file.read(_HEADER.size)
+            if len(header) < _HEADER.size:
+                raise ConfigError(f"{where} is truncated: it ends within the header of record {len(places)}.")
+            length, checksum = _HEADER.unpack(header)
+            if checksum != _masked_checksum(header[:8]):
+                raise ConfigError(f"{where} is corrupt at byte {position}: no TFRecord begins there.")
+            position += _HEADER.size + length
+            if position + _FOOTER.size > size:
+                raise ConfigError(f"{where} is truncated: record {len(places)} needs {length} bytes.")
+            file.seek(position)
+            places.append((position - length, length, _FOOTER.unpack(file.read(_FOOTER.size))[0]))
+            position += _FOOTER.size
     table = np.array(places, dtype=np.int64).reshape(-1, 3)
-    return Records(path=path, offsets=table[:, 0], lengths=table[:, 1], checksums=table[:, 2].astype(np.uint32))
+    return Records(where=where, offsets=table[:, 0], lengths=table[:, 1], checksums=table[:, 2].astype(np.uint32))
 
 
 def _masked_checksum(content: bytes) -> int:
