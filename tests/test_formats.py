@@ -2,23 +2,26 @@
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from older_formats import MODALITY, write_gr00t, write_lines, write_v2
 from recordings import open_writer, record
+from torch.utils.data import DataLoader
 
 from volar.core.errors import ConfigError
 from volar.data import layout
 from volar.data.dataset import Dataset
 from volar.data.formats import open_dataset
-from volar.data.windows import Windows
+from volar.data.windows import WindowBatch, Windows, split_episodes
 
 
 @pytest.fixture(scope="module")
@@ -261,3 +264,131 @@ def test_modalities_that_do_not_fit_are_told(gr00t: Path) -> None:
         edit(path, change)
         with pytest.raises(ConfigError, match=complaint):
             open_dataset(gr00t)
+
+
+# ---- other places, and more than memory ----
+
+
+def upload(root: Path, url: str) -> None:
+    files = fsspec.filesystem("memory")
+    for path in root.rglob("*"):
+        if path.is_file():
+            files.pipe_file(f"{url.removeprefix('memory://')}/{path.relative_to(root).as_posix()}", path.read_bytes())
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_data_set_at_a_url_is_the_same(recorded: Path, v21: Path, tmp_path: Path, lazy: bool) -> None:
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", recorded)
+    upload(v21, "memory://bucket/v21")
+    for url, original in (
+        (f"file://{recorded}", recorded), (f"zip://::file://{archive}", recorded), ("memory://bucket/v21", v21),
+    ):  # fmt: skip
+        dataset, expected = open_dataset(url, lazy=lazy, copies=tmp_path / "copies"), open_dataset(original)
+        assert_same(dataset, expected)
+        assert dataset.content_hash() == expected.content_hash()
+        assert np.array_equal(pickle.loads(pickle.dumps(dataset)).rows("action", [3]), expected.arrays["action"][[3]])
+
+
+def test_opening_lazily_copies_only_the_tables(v21: Path, tmp_path: Path) -> None:
+    upload(v21, "memory://bucket/lazy")
+    dataset = open_dataset("memory://bucket/lazy", lazy=True, copies=tmp_path)
+    assert {path.name for path in tmp_path.rglob("*.*")} == {"info.json", "episodes.jsonl", "tasks.jsonl"}
+    dataset.rows("action", [dataset.episodes[4].start])
+    assert {path.name for path in tmp_path.rglob("*.parquet")} == {"episode_000004.parquet"}
+
+
+def test_copies_are_bounded_and_follow_their_source(v21: Path, tmp_path: Path) -> None:
+    upload(v21, "memory://bucket/small")
+    stranger = tmp_path / "stranger.parquet"
+    stranger.write_bytes(b"x" * 10_000)
+    dataset = open_dataset("memory://bucket/small", lazy=True, copies=tmp_path, copied_bytes=40_000)
+    for _ in range(3):
+        for episode in dataset.episodes:
+            dataset.frames("front", [episode.start], keep=False)
+            held = sum(path.stat().st_size for path in (tmp_path / "volar-copies").rglob("*") if path.is_file())
+            assert held <= 40_000 * 1.05 + max(path.stat().st_size for path in v21.rglob("*.*"))
+    assert stranger.exists()
+    files = fsspec.filesystem("memory")
+    changed = files.cat_file("/bucket/small/meta/tasks.jsonl").replace(b"faucet", b"window")
+    files.pipe_file("/bucket/small/meta/tasks.jsonl", changed)
+    assert "open the window" in open_dataset("memory://bucket/small", lazy=True, copies=tmp_path).tasks
+
+
+def test_what_is_wrong_at_a_url_is_told(v21: Path, tmp_path: Path) -> None:
+    upload(v21, "memory://bucket/broken")
+    fsspec.filesystem("memory").rm("/bucket/broken/meta/tasks.jsonl")
+    for url, complaint in (
+        ("memory://bucket/broken", "memory://bucket/broken/meta/tasks.jsonl is missing"),
+        ("memory://bucket/nowhere", "no such file or folder"),
+        ("nosuchprotocol://bucket/x", "nosuchprotocol://bucket/x cannot be read: Protocol not known"),
+        (f"zip://::file://{tmp_path}/none.zip", "none.zip is missing"),
+    ):
+        with pytest.raises(ConfigError, match=complaint):
+            open_dataset(url, copies=tmp_path)
+
+
+def as_it_is(batch: WindowBatch) -> WindowBatch:
+    return batch
+
+
+def test_lazy_windows_are_the_same_in_bounded_memory(
+    recorded: Path, v21: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("volar.data.dataset.NUMBER_BYTES", 2_000)  # about two episodes
+    for root in (recorded, v21):
+        eager, lazy = open_dataset(root, decoded_bytes=0), open_dataset(root, decoded_bytes=0, lazy=True)
+        assert split_episodes(lazy, 0.4, seed=1) == split_episodes(eager, 0.4, seed=1)
+        chosen = split_episodes(lazy, 0.4, seed=1).train
+        theirs, ours = (
+            Windows(dataset, horizon=5, cameras=["front"], episodes=chosen, stride=2, images=True, features=None)
+            for dataset in (eager, lazy)
+        )
+        order = np.random.default_rng(0).permutation(len(theirs)).tolist()
+        expected, batch = theirs.__getitems__(order), ours.__getitems__(order)
+        for name in ("actions", "proprioception", "valid", "episode", "frame"):
+            assert np.array_equal(vars(batch)[name], vars(expected)[name]), name
+        assert batch.instructions == expected.instructions
+        assert np.array_equal(batch.images["front"], expected.images["front"])
+        sent, read = len(pickle.dumps(ours)), 0
+        largest = max(sum(values.nbytes for values in lazy.numbers(range(e, e + 1)).values()) for e in range(6))
+        while read < 20 * 2_000:
+            for index in order:
+                ours.__getitems__([index])
+                read += largest // 4
+                assert lazy.held_bytes <= 2_000 + largest
+        assert len(pickle.dumps(ours)) == sent
+        loader = DataLoader(ours, batch_size=4, num_workers=1, collate_fn=as_it_is, multiprocessing_context="fork")
+        parts = [part.actions for part in loader]
+        assert np.array_equal(np.concatenate(parts), theirs.__getitems__(range(len(theirs))).actions)
+
+
+def test_a_lazy_set_is_checked_where_it_is_read(copy: Path) -> None:
+    path = copy / "data/chunk-000/episode_000001.parquet"
+    table = pq.read_table(path)
+    wrong = pa.array(np.arange(len(table)) + 99)
+    pq.write_table(table.set_column(table.column_names.index("index"), "index", wrong), path)
+    dataset = open_dataset(copy, lazy=True)
+    dataset.rows("action", [0])
+    with pytest.raises(ConfigError, match="has index 99, by the episode table"):
+        dataset.rows("action", [dataset.episodes[1].start])
+
+
+@pytest.mark.parametrize("groups", [1, 3, 100])
+def test_any_row_groups_give_the_same(recorded: Path, tmp_path: Path, groups: int) -> None:
+    """All episodes in one file, whose row groups end where they like: lazily read blocks are a partition."""
+    root = Path(shutil.copytree(recorded, tmp_path / "one"))
+    paths = sorted((root / "data").rglob("*.parquet"))
+    table = pa.concat_tables([pq.read_table(path) for path in paths])
+    for path in paths:
+        path.unlink()
+    pq.write_table(table, paths[0], row_group_size=-(-len(table) // groups))
+    for path in (root / "meta/episodes").rglob("*.parquet"):
+        rows = pq.read_table(path)
+        zero = pa.array([0])
+        pq.write_table(rows.set_column(rows.column_names.index("data/file_index"), "data/file_index", zero), path)
+    dataset, expected = open_dataset(root, lazy=True), open_dataset(recorded)
+    blocks = {dataset.source.block(episode) for episode in range(6)}
+    assert sorted(episode for block in blocks for episode in block) == list(range(6))
+    assert_same(dataset, expected)
+    pq.write_table(pa.concat_tables([table, table[:1]]), paths[0])  # a row of an episode that was never finished
+    assert_same(open_dataset(root), expected)

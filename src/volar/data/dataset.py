@@ -119,6 +119,11 @@ class Dataset:
         self._forget()
 
     @property
+    def held_bytes(self) -> int:
+        """Of numbers that a lazily opened data set keeps at the moment."""
+        return self._blocks.num_bytes
+
+    @property
     def arrays(self) -> Mapping[str, np.ndarray]:
         """Numeric feature -> [num_frames d] or, for bookkeeping columns, [num_frames].
 

@@ -69,8 +69,12 @@ class EpisodeTable(Sequence[EpisodeRows]):
         place = asked % len(self)
         return EpisodeRows(
             index=place, start=int(self.bounds[place]), stop=int(self.bounds[place + 1]),
-            tasks=self._groups[self._group[place]], source=self._source(place),
+            tasks=self.tasks_of(place), source=self._source(place),
         )  # fmt: skip
+
+    def tasks_of(self, index: int) -> tuple[str, ...]:
+        """The instructions of an episode, without reading what else was noted of it."""
+        return self._groups[self._group[index]]
 
     @property
     def num_frames(self) -> int:

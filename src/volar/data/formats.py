@@ -63,10 +63,12 @@ FORMATS: tuple[Format, ...] = (
 
 def open_dataset(
     root: str | Path, *, decoded_bytes: int = 2**30, decoded_folder: Path | None = None, lazy: bool = False,
-    declared: Declaration | None = None,
+    declared: Declaration | None = None, copies: Path | None = None, copied_bytes: int = 50 * 2**30,
 ) -> Dataset:  # fmt: skip
     """Open and check a data set: every number is read, every video's structure walked, no picture decoded.
 
+    root: a folder, a file, or an fsspec URL, whose files are copied to `copies` when they are first read
+    (~/.cache/volar/data by default; at most `copied_bytes` stay).
     decoded_bytes: decoded pictures are kept in memory if all of a camera's fit into what is left of this.
     decoded_folder: keep them in memory-mapped files there instead, shared by processes and later runs.
     lazy: read only the table of episodes now, and numbers and videos when they are asked for; they are checked then.
@@ -75,7 +77,7 @@ def open_dataset(
     are not finite (with the episode), timestamps that contradict the frame rate, or rows that contradict the episode
     table.
     """
-    store = open_store(root)
+    store = open_store(root, copies=copies, copied_bytes=copied_bytes)
     options = Options(decoded_bytes=decoded_bytes, decoded_folder=decoded_folder, lazy=lazy, declared=declared)
     if not store.exists():
         raise ConfigError(f"No data set at {store.root}: there is no such file or folder.")

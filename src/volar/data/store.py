@@ -54,9 +54,19 @@ class Store(ABC):
             ) from error
 
 
-def open_store(root: str | Path) -> Store:
-    """The store of a local folder or file."""
-    return LocalStore(Path(root))
+def open_store(root: str | Path, *, copies: Path | None = None, copied_bytes: int = 50 * 2**30) -> Store:
+    """The store of a local folder or file, or of an fsspec URL.
+
+    copies: where files of a URL are copied to, ~/.cache/volar/data by default; safe to delete. copied_bytes: of them.
+    """
+    text = str(root)
+    if text.startswith("file://"):
+        return LocalStore(Path(text.removeprefix("file://")))
+    if "://" not in text and "::" not in text:
+        return LocalStore(Path(root))
+    from volar.data.remote import RemoteStore  # only here is fsspec needed
+
+    return RemoteStore(text, folder=copies or Path.home() / ".cache/volar/data", max_bytes=copied_bytes)
 
 
 class LocalStore(Store):
@@ -68,7 +78,7 @@ class LocalStore(Store):
         self._real = Path(os.path.realpath(root))
 
     def files(self, under: str = "") -> tuple[str, ...]:
-        top = self._folder / _inside(under, self.root)
+        top = self._folder / require_inside(under, self.root)
         found = (Path(folder, file) for folder, _, files in os.walk(top) for file in files)
         return tuple(sorted(path.relative_to(self._folder).as_posix() for path in found))
 
@@ -76,10 +86,10 @@ class LocalStore(Store):
         return self._folder.exists()
 
     def has(self, name: str) -> bool:
-        return (self._folder / _inside(name, self.root)).is_file()
+        return (self._folder / require_inside(name, self.root)).is_file()
 
     def path(self, name: str) -> Path:
-        path = self._folder / _inside(name, self.root)
+        path = self._folder / require_inside(name, self.root)
         real = os.path.realpath(path)
         if Path(real) != self._real and not real.startswith(f"{self._real}{os.sep}"):
             raise ConfigError(
@@ -99,7 +109,7 @@ class LocalStore(Store):
             return str(size).encode() + head + file.read()
 
 
-def _inside(name: str, root: str) -> str:
+def require_inside(name: str, root: str) -> str:
     """The name itself, once it is certain that it cannot leave the root."""
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:

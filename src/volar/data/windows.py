@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from volar.core.errors import ConfigError
 from volar.data import layout
-from volar.data.dataset import Dataset
+from volar.data.dataset import Dataset, require_feature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,10 @@ def selected_frames(dataset: Dataset, stride: int) -> Int64[np.ndarray, " n"]:
     """Rows of every stride-th frame of every episode, its first included. This is what stored features hold."""
     if stride < 1:
         raise ConfigError(f"stride must be at least 1, got {stride}.")
-    return np.concatenate([np.arange(episode.start, episode.stop, stride) for episode in dataset.episodes])
+    bounds = dataset.episodes.bounds
+    counts = -(-np.diff(bounds) // stride)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(bounds[:-1], counts) + stride * within
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,7 @@ class Windows:
     ) -> None:
         if horizon < 1:
             raise ConfigError(f"horizon must be at least 1 action, got {horizon}.")
-        if layout.ACTION not in dataset.arrays:
-            raise ConfigError(f"{dataset.root} has no {layout.ACTION!r}; its features are {sorted(dataset.features)}.")
+        require_feature(dataset, layout.ACTION)
         unknown = sorted(set(episodes) - set(range(len(dataset.episodes))))
         if unknown:
             raise ConfigError(f"{dataset.root} has episodes 0 to {len(dataset.episodes) - 1}, asked for {unknown}.")
@@ -87,21 +89,19 @@ class Windows:
             dataset.require_camera(camera)
         self.dataset, self.horizon, self.cameras, self.images = dataset, horizon, tuple(cameras), images
         self.features = dict(features or {})
-        rows = selected_frames(dataset, stride)
+        if stride < 1:
+            raise ConfigError(f"stride must be at least 1, got {stride}.")
+        # Per episode, not per row: a list of all rows of a large data set would not fit into memory.
+        self.stride, self._bounds = stride, dataset.episodes.bounds
+        self._stored = np.concatenate([[0], np.cumsum(-(-np.diff(self._bounds) // stride))])
         for camera, values in self.features.items():
-            if len(values) != len(rows):
+            if len(values) != self._stored[-1]:
                 raise ConfigError(
                     f"Features of camera {camera!r} have {len(values)} rows, stride {stride} of {dataset.root} has "
-                    f"{len(rows)}; compute them with the same stride."
+                    f"{self._stored[-1]}; compute them with the same stride."
                 )
-        chosen = np.isin(dataset.arrays["episode_index"][rows], np.asarray(episodes, dtype=np.int64))
-        self._feature_rows = np.flatnonzero(chosen)
-        self.rows: Int64[np.ndarray, " n"] = rows[chosen]
-        stops = np.array([episode.stop for episode in dataset.episodes])
-        self._stops = stops[dataset.arrays["episode_index"][self.rows]]
-        self._actions = np.ascontiguousarray(dataset.arrays[layout.ACTION], dtype=np.float32)
-        state = dataset.arrays.get(layout.STATE, np.empty((dataset.num_frames, 0)))
-        self._proprioception = np.ascontiguousarray(state, dtype=np.float32)
+        self._episodes = np.unique(np.asarray(episodes, dtype=np.int64))
+        self._starts = np.concatenate([[0], np.cumsum(np.diff(self._stored)[self._episodes])])
 
     def __getstate__(self) -> dict[str, Any]:
         """Stored features travel to a worker as the place of their file, not as gigabytes."""
@@ -113,7 +113,7 @@ class Windows:
         self.features = {name: v.open() if isinstance(v, _Mapped) else v for name, v in self.features.items()}
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return int(self._starts[-1])
 
     def __getitem__(self, index: int) -> WindowBatch:
         """A batch of one."""
@@ -122,19 +122,23 @@ class Windows:
     def __getitems__(self, indices: Sequence[int]) -> WindowBatch:
         """All of a batch at once; give the DataLoader a `collate_fn` that returns its argument."""
         chosen = np.asarray(indices, dtype=np.int64)
-        rows = self.rows[chosen]
-        ahead = rows[:, None] + np.arange(self.horizon)
-        stops = self._stops[chosen][:, None]
-        arrays = self.dataset.arrays
+        if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self)):
+            raise IndexError(f"Windows {chosen.min()} to {chosen.max()} asked of {len(self)}.")
+        place = np.searchsorted(self._starts, chosen, side="right") - 1
+        episodes, nth = self._episodes[place], chosen - self._starts[place]
+        rows = self._bounds[episodes] + nth * self.stride
+        ahead, stops = rows[:, None] + np.arange(self.horizon), self._bounds[episodes + 1][:, None]
+        data, stored = self.dataset, self._stored[episodes] + nth
+        state = data.rows(layout.STATE, rows) if layout.STATE in data.features else np.empty((len(rows), 0))
         return WindowBatch(
-            images={camera: self.dataset.frames(camera, rows) for camera in self.cameras} if self.images else {},
-            features={name: np.asarray(values[self._feature_rows[chosen]]) for name, values in self.features.items()},
-            proprioception=self._proprioception[rows],
-            actions=self._actions[np.minimum(ahead, stops - 1)],
+            images={camera: data.frames(camera, rows) for camera in self.cameras} if self.images else {},
+            features={name: np.asarray(values[stored]) for name, values in self.features.items()},
+            proprioception=state.astype(np.float32, copy=False),
+            actions=data.rows(layout.ACTION, np.minimum(ahead, stops - 1)).astype(np.float32, copy=False),
             valid=ahead < stops,
-            instructions=tuple(self.dataset.tasks[task] for task in arrays["task_index"][rows].tolist()),
-            episode=arrays["episode_index"][rows],
-            frame=arrays["frame_index"][rows],
+            instructions=tuple(data.tasks[task] for task in data.rows("task_index", rows).tolist()),
+            episode=episodes,
+            frame=nth * self.stride,
         )
 
 
@@ -151,8 +155,8 @@ def split_episodes(dataset: Dataset, validation_fraction: float, seed: int) -> S
     if not 0 <= validation_fraction < 1:
         raise ConfigError(f"The validation fraction must be in [0, 1), got {validation_fraction}.")
     by_task: dict[tuple[str, ...], list[int]] = {}
-    for episode in dataset.episodes:
-        by_task.setdefault(episode.tasks, []).append(episode.index)
+    for episode in range(len(dataset.episodes)):
+        by_task.setdefault(dataset.episodes.tasks_of(episode), []).append(episode)
     generator = np.random.default_rng(seed)
     held: list[int] = []
     for task in sorted(by_task):
@@ -161,5 +165,5 @@ def split_episodes(dataset: Dataset, validation_fraction: float, seed: int) -> S
         if validation_fraction > 0:
             wanted = min(max(wanted, 1), len(order) - 1)
         held += order[:wanted]
-    train = sorted(episode.index for episode in dataset.episodes if episode.index not in set(held))
-    return Split(train=tuple(train), validation=tuple(sorted(held)))
+    train = np.setdiff1d(np.arange(len(dataset.episodes)), held)
+    return Split(train=tuple(train.tolist()), validation=tuple(sorted(held)))
