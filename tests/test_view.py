@@ -152,6 +152,15 @@ def test_a_damaged_film_is_refused(data: Path, tmp_path: Path) -> None:
         path.write_bytes(whole)
 
 
+def test_lazily_opened_data_give_the_same_page(data: Path, page: Path, tmp_path: Path) -> None:
+    lazy = write_view(
+        open_dataset(data, lazy=True), tmp_path, episodes=range(len(LENGTHS)), findings=FINDINGS, progress=False
+    )
+    assert lazy.read_text() == page.read_text()
+    for script in page.parent.glob("episodes/*.js"):
+        assert (tmp_path / "episodes" / script.name).read_text() == script.read_text()
+
+
 # Events
 
 

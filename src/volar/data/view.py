@@ -124,10 +124,10 @@ def _film(dataset: Dataset, episode: EpisodeRows, camera: int, out: Path) -> str
     if isinstance(stored, list):
         return _kept(out, place, stored, lambda: _encoded(dataset.frames(name, rows, keep=False), dataset.fps))
     frames = dataset.frames(name, rows, keep=False)
-    return _kept(out, place, [frames.tobytes()], lambda: _encoded(frames, dataset.fps))
+    return _kept(out, place, [frames.data], lambda: _encoded(frames, dataset.fps))
 
 
-def _kept(out: Path, place: str, pictures: Sequence[bytes], make: Callable[[], bytes]) -> str:
+def _kept(out: Path, place: str, pictures: Sequence[bytes | memoryview], make: Callable[[], bytes]) -> str:
     """The path of the film of these pictures, which its name follows: what is there need not be made again."""
     sha = hashlib.sha256()
     for picture in pictures:
@@ -141,7 +141,9 @@ def _kept(out: Path, place: str, pictures: Sequence[bytes], make: Callable[[], b
 def _encoded(frames: UInt8[np.ndarray, "t h w 3"], fps: float) -> bytes:
     """The last row or column twice where a side is odd, which H.264 cannot store."""
     height, width = frames.shape[1:3]
-    return encode_video(np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge"), fps)
+    if height % 2 or width % 2:
+        frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return encode_video(frames, fps)
 
 
 def _packed(values: Float64[np.ndarray, "t d"]) -> str:
@@ -185,8 +187,16 @@ def _facts(dataset: Dataset, looks: Sequence[Look]) -> list[str]:
     """The line under the title."""
     frames, total = sum(look.episode.length for look in looks), len(dataset.episodes)
     shown = f"{len(looks):,} of {total:,} episodes" if len(looks) < total else f"{total:,} episode{'s' * (total > 1)}"
+    seconds = frames / dataset.fps
+    time = (
+        f"{seconds:.1f} s"
+        if seconds < 60
+        else f"{seconds / 60:.1f} min"
+        if seconds < 3600
+        else f"{seconds / 3600:.1f} h"
+    )
     return [
-        dataset.format, shown, f"{frames:,} frames", f"{frames / dataset.fps / 60:.1f} min at {dataset.fps:g} frames/s",
+        dataset.format, shown, f"{frames:,} frames", f"{time} at {dataset.fps:g} frames a second",
         "1 instruction" if len(dataset.tasks) == 1 else f"{len(dataset.tasks):,} instructions",
         *(f"camera {c.name}, {c.width} × {c.height}" for c in dataset.cameras),
     ]  # fmt: skip
