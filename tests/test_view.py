@@ -435,3 +435,5 @@ def test_many_episodes_without_cameras(browser: Chromium, tmp_path: Path) -> Non
     (page.parent / "episodes/000007.js").unlink()
     browser.evaluate("location.hash = '#7'")
     wait(browser, "document.querySelector('#episode').textContent.includes('000007.js is missing')")
+    browser.evaluate("location.hash = '#8'")
+    wait(browser, "document.querySelector('h2')?.textContent === 'Episode 8'")

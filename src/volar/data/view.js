@@ -29,7 +29,7 @@ const words = (episode) => episode.tasks.map((task) => index.tasks[task]).join("
 
 // The list
 
-const longest = Math.max(...index.episodes.map((episode) => episode.length));
+const longest = index.episodes.reduce((most, episode) => Math.max(most, episode.length), 1);
 let chosen = [];
 let shown = 0;
 
@@ -123,7 +123,7 @@ function showCurrent() {
 // One episode
 
 let opened = null; // the list's entry of the one asked for last
-let current = null; // the one that is shown: {episode, length, frame, playing, speed, seek, ...}
+let current = null; // the one that is shown: {episode, data, length, time in seconds, playing, speed, its elements}
 
 function neighbour(by) {
   const place = chosen.findIndex((episode) => episode.number === current?.episode.number);
@@ -140,11 +140,12 @@ function open(episode) {
   if (current) current.playing = false;
   const script = make("script", { src: episode.file });
   globalThis.volarEpisode = (data) => {
-    if (opened.number === data.number) show(opened, data);
+    if (opened?.number === data.number) show(opened, data);
   };
   script.addEventListener("load", () => script.remove());
   script.addEventListener("error", () => {
     script.remove();
+    if (opened !== episode) return;
     current = opened = null;
     document.body.classList.add("open");
     room.replaceChildren(backLink(), make("p", { className: "empty" }, `${episode.file} is missing beside this page.`));
@@ -238,22 +239,23 @@ function band(row, start, stop, className, title) {
   row.append(mark);
 }
 
+function strip(name, row, text) {
+  return make("div", { className: "curve" }, make("span", {}, name), row, make("span", { className: "now" }, text));
+}
+
 function marks(data) {
   const rows = [];
   const placed = data.findings.filter((one) => one.start !== null);
   if (placed.length) {
     const row = plot(`Findings: ${placed.map((one) => `${one.code} at ${one.place}`).join("; ")}`);
     for (const one of placed) band(row, one.start, one.stop, `band ${one.severity}`, `${one.code}: ${one.seen}`);
-    rows.push(make("div", { className: "curve" }, make("span", {}, "findings"), row,
-      make("span", { className: "now" }, counted(placed.length, "finding"))));
+    rows.push(strip("findings", row, counted(placed.length, "finding")));
   }
   if (data.idle.length) {
     const row = plot(`Idle: ${data.idle.map(([start, stop]) => `frames ${start} to ${stop - 1}`).join(", ")}`);
-    for (const [start, stop] of data.idle) {
-      band(row, start, stop, "band", `idle, frames ${start} to ${stop - 1}`);
-    }
+    for (const [start, stop] of data.idle) band(row, start, stop, "band", `idle, frames ${start} to ${stop - 1}`);
     const total = data.idle.reduce((sum, [start, stop]) => sum + stop - start, 0);
-    rows.push(make("div", { className: "curve" }, make("span", {}, "idle"), row, make("span", { className: "now" }, seconds(total))));
+    rows.push(strip("idle", row, seconds(total)));
   }
   if (data.gripper.length) {
     const row = plot(`Gripper: ${data.gripper.map((one) => `${one.name} ${one.kind} at frame ${one.frame}`).join(", ")}`);
@@ -263,8 +265,7 @@ function marks(data) {
       tick.style.left = `${100 * place(one.frame)}%`;
       row.append(tick);
     }
-    rows.push(make("div", { className: "curve" }, make("span", {}, "gripper"), row,
-      make("span", { className: "now" }, counted(data.gripper.length, "event"))));
+    rows.push(strip("gripper", row, counted(data.gripper.length, "event")));
   }
   return rows.length ? make("section", { className: "panel events" }, make("h3", {}, "Events"), ...rows) : null;
 }
@@ -319,8 +320,8 @@ function seek(frame) {
 }
 
 function catchUp(video) {
+  if (!current?.videos.includes(video) || current.playing || video.seeking) return;
   const due = (frameNow() + 0.5) / index.fps; // the middle of the frame, which no rounding reaches over
-  if (!current.videos.includes(video) || current.playing || video.seeking) return;
   if (Math.abs(video.currentTime - due) > 0.25 / index.fps) video.currentTime = due;
 }
 
