@@ -21,9 +21,8 @@ class Train:
 
     recipe: tyro.conf.Positional[Path]
     """a Python file with a function `recipe() -> TrainConfig`"""
-    data: tyro.conf.UseAppendAction[tuple[Path, ...]]
-    """a data set of any format that volar reads; once for each data set of a mixture, which --mixture-statistics and
-    --mixture-weights describe"""
+    data: tyro.conf.UseAppendAction[tuple[str, ...]]
+    """folder or URL of a data set; once for each of a mixture, see --mixture-statistics and --mixture-weights"""
     out: Path
     """folder of the run; an unfinished run in it is continued"""
     device: str | None = None

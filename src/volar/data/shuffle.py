@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64, UInt64
 
 ROUNDS: Final = 6
-MIN_BITS: Final = 8  # with fewer, the network could express few of the orders of a handful of things
+MIN_BITS: Final = 6  # with fewer, the network could express few of the orders of a handful of things
 
 
 def shuffled(places: Int64[np.ndarray, " n"], size: int, *, seed: tuple[int, ...]) -> Int64[np.ndarray, " n"]:

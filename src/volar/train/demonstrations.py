@@ -27,7 +27,7 @@ from volar.train.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstrations:
-    """One data set, and what of it is learned from. cache: where the frozen part's outputs are kept."""
+    """One data set, and what of it is learned from. cache: where the frozen part's outputs are kept; safe to delete."""
 
     name: str
     dataset: Dataset
@@ -35,7 +35,7 @@ class Demonstrations:
     cache: Path
 
 
-def open_demonstrations(roots: Sequence[Path], config: TrainConfig) -> tuple[Demonstrations, ...]:
+def open_demonstrations(roots: Sequence[str | Path], config: TrainConfig) -> tuple[Demonstrations, ...]:
     """Raises ConfigError where several data sets are given and the config does not say how they are to be mixed."""
     if not roots:
         raise ConfigError("Name at least one data set.")
@@ -51,10 +51,15 @@ def open_demonstrations(roots: Sequence[Path], config: TrainConfig) -> tuple[Dem
     if config.mixture_weights and len(config.mixture_weights) != len(roots):
         raise ConfigError(f"{len(roots)} data sets need as many weights, got {list(config.mixture_weights)}.")
     return tuple(
-        Demonstrations(name=name, dataset=dataset, kept=kept_episodes(dataset, config), cache=root / ".features")
+        Demonstrations(name=name, dataset=dataset, kept=kept_episodes(dataset, config), cache=_cache(root))
         for name, root in zip(part_names([str(root) for root in roots]), roots, strict=True)
         for dataset in [open_dataset(root)]
     )
+
+
+def _cache(root: str | Path) -> Path:
+    """Inside a folder; ~/.cache/volar/features for a URL or a single file. The names there tell data sets apart."""
+    return Path(root) / ".features" if Path(root).is_dir() else Path.home() / ".cache/volar/features"
 
 
 def kept_episodes(dataset: Dataset, config: TrainConfig) -> Kept:

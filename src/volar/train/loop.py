@@ -99,8 +99,9 @@ def validate(policy: Policy, windows: Windows | Mixture, config: TrainConfig, de
 
 
 def train(
-    config: TrainConfig, data: Path | Sequence[Path], out: Path, *, device: str | None = None, progress: bool = True
-) -> Path:
+    config: TrainConfig, data: str | Path | Sequence[str | Path], out: Path, *, device: str | None = None,
+    progress: bool = True,
+) -> Path:  # fmt: skip
     """Train on a data set or a mixture of several, or continue what `out` holds. Returns the last checkpoint's folder.
 
     out/: run.json, metrics.jsonl, compute.json, checkpoints/step-*/ (averaged weights), state/ (to resume).
@@ -108,7 +109,7 @@ def train(
     """
     if config.track != "none" and find_spec(config.track) is None:
         raise ConfigError(f"The tracker {config.track!r} is missing: pip install {config.track}, or --track none.")
-    parts = open_demonstrations([data] if isinstance(data, Path) else data, config)
+    parts = open_demonstrations([data] if isinstance(data, str | Path) else data, config)
     one_robot(parts, config)
     run = {"kind": "training", "config": json.loads(json.dumps(config.to_json())), "data": identity(parts)}
     if (out / "run.json").is_file():
@@ -224,21 +225,27 @@ class Loop:
             losses = self.model(to_batch(self.policy, raw, self.device), generator=generator)
         loss = losses.mean()
         if not torch.isfinite(loss):
-            bad = sorted({int(raw.episode[i]) for i in torch.nonzero(~torch.isfinite(losses)).flatten().tolist()})
+            bad = self._episodes(raw, torch.nonzero(~torch.isfinite(losses)).flatten().tolist())
             raise RobotFault(
                 f"Non-finite loss at step {self.step}, in windows of episodes {bad}. Training stopped; the last "
-                f"checkpoint is intact. Look at these episodes with `volar info`, or lower the learning rate."
+                f"checkpoint is intact. Look at these episodes with `volar data check`, or lower the learning rate."
             )
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         norm = torch.as_tensor(self.accelerator.clip_grad_norm_(list(self.trainable.values()), self.config.clip))
         if not torch.isfinite(norm):
-            raise RobotFault(
-                f"Non-finite gradient at step {self.step}, in a batch of episodes {sorted(set(raw.episode.tolist()))}."
-            )
+            everything = self._episodes(raw, range(len(raw.episode)))
+            raise RobotFault(f"Non-finite gradient at step {self.step}, in a batch of episodes {everything}.")
         self.optimizer.step()
         self.average.update(self.step)
         return {"loss": loss.item(), "learning_rate": float(rate), "gradient_norm": norm.item()}
+
+    def _episodes(self, raw: WindowBatch, rows: Sequence[int]) -> str:
+        """The episodes of these rows, with the names of their data sets in a mixture."""
+        names = list(self.data.train.parts) if isinstance(self.data.train, Mixture) else []
+        whose = [f"{names[raw.part[row]]}/" if raw.part is not None else "" for row in rows]
+        found = sorted({(part, int(raw.episode[row])) for part, row in zip(whose, rows, strict=True)})
+        return f"[{', '.join(f'{part}{episode}' for part, episode in found)}]"
 
     def _log(self, facts: dict[str, float]) -> None:
         if self.accelerator.is_main_process and facts:
