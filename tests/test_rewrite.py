@@ -30,6 +30,8 @@ SAMPLE = Path(__file__).parent.parent.parent / "shared" / "data" / "lerobot_v3_s
 SAMPLES = Path(__file__).parent / "samples"
 with_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample written by lerobot is not beside the checkout")
 
+WRIST = layout.image_key("wrist")
+
 
 def make(root: Path, seeds: range, **changes: object) -> Path:
     with open_writer(root, **changes) as writer:
@@ -162,8 +164,11 @@ def test_a_feature_that_cannot_be_kept_is_named(first: Path, tmp_path: Path) -> 
     dataset.features = {**dataset.features, "note": {"dtype": "string", "shape": [1], "names": None}}
     with pytest.raises(ConfigError, match=r"cannot carry over: \['note'\].*--leave-out"):
         rewrite([whole(dataset)], tmp_path / "new")
-    rewrite([whole(dataset)], tmp_path / "new", choices=Choices(leave_out=("note", "executed_action")))
-    assert "executed_action" not in open_dataset(tmp_path / "new").features
+    rewrite([whole(dataset)], tmp_path / "new", choices=Choices(leave_out=("note", "executed_action", WRIST)))
+    assert {"executed_action", WRIST}.isdisjoint(open_dataset(tmp_path / "new").features)
+    assert open_dataset(tmp_path / "new").spec == replace(SPEC, cameras=SPEC.cameras[:1])
+    with pytest.raises(ConfigError, match="without 'action'"):
+        rewrite([whole(first)], tmp_path / "no", choices=Choices(leave_out=("action",)))
     with pytest.raises(ConfigError, match=r"'next\.reward'"):
         rewrite([whole(dataset)], tmp_path / "other", choices=Choices(leave_out=("next.rewards",)))
 

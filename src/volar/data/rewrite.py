@@ -5,7 +5,7 @@ no episode changed, and what the new format cannot hold is refused, not dropped.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,8 @@ def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> d
     for name in choices.leave_out:
         if name not in dataset.features:
             raise unknown_name(f"feature of {dataset.root}", name, dataset.features)
+    if layout.ACTION in choices.leave_out:
+        raise ConfigError(f"Nothing can be learned from a data set without {layout.ACTION!r}; keep it.")
     cameras = {dataset.require_camera(camera.name): camera for camera in dataset.cameras}
     numbers = dataset.numbers(range(1))
     features: dict[str, Any] = {}
@@ -109,10 +111,9 @@ def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> d
         if key in choices.leave_out or key in layout.BOOKKEEPING:
             continue
         if key in cameras:
-            stored = stored_feature(dataset, key)
-            keep = choices.storage is None and stored is not None
-            wanted = stored if keep else camera_feature(cameras[key], choices.storage or "image", dataset.fps)
-            assert wanted is not None
+            stored = stored_feature(dataset, key) if choices.storage is None else None
+            plain: Storage = "video" if feature["dtype"] == "video" else "image"
+            wanted = stored or camera_feature(cameras[key], choices.storage or plain, dataset.fps)
             features[key], storage[cameras[key].name] = wanted, _storage_of(wanted)
         elif key in numbers:
             features[key] = {**feature, "dtype": str(numbers[key].dtype)}
@@ -122,9 +123,12 @@ def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> d
             f"Name them with --leave-out to go on without them."
         )
     features |= {key: layout.vector(1, None, dtype) for key, dtype in layout.BOOKKEEPING.items()}
+    if robot := _robot(dataset, choices):  # what is left out is no longer seen
+        seen = tuple(camera for camera in robot.cameras if camera.name in storage)
+        robot = replace(robot, cameras=seen, proprioception=robot.proprioception if layout.STATE in features else ())
     return declare(
-        features, fps=dataset.fps, camera_storage=storage, robot_type=dataset.info.get("robot_type"),
-        spec=_robot(dataset, choices), extra=facts,
+        features, fps=dataset.fps, camera_storage=storage, robot_type=dataset.info.get("robot_type"), spec=robot,
+        extra=facts,
     )  # fmt: skip
 
 
@@ -132,10 +136,8 @@ def stored_feature(dataset: Dataset, key: str) -> dict[str, Any] | None:
     """A camera's declaration that fits its stored files; None if it has none that could be copied."""
     feature = dict(dataset.features[key])
     stored = dataset.source.stored(key, 0)
-    if stored is None:
-        return feature if feature["dtype"] == "video" else None
-    if isinstance(stored, bytes):
-        return feature
+    if stored is None or isinstance(stored, bytes):
+        return None if stored is None else feature
     facts = dict(feature.get("info") or {})
     if coding_of(stored[0]) == "jpg":
         facts = {"image.codec": "jpeg"} | facts
