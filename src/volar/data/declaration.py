@@ -45,8 +45,8 @@ class Declaration:
         known = {field.name for field in fields(cls)}
         if strangers := sorted(data.keys() - known):
             raise unknown_name("entry of a declaration", strangers[0], known)
-        for name, kind in (("fps", int | float), ("instruction", str), ("part", str), ("last_step", bool)):
-            if name in data and not isinstance(data[name], kind):
+        for name, kinds in (("fps", (int, float)), ("instruction", (str,)), ("part", (str,)), ("last_step", (bool,))):
+            if name in data and type(data[name]) not in kinds:  # isinstance would take true for 1
                 raise ConfigError(f"A declaration's {name} cannot be {data[name]!r}.")
         robot = RobotSpec.from_json(data["robot"]) if "robot" in data else None
         plain = {name: data[name] for name in ("fps", "instruction", "part", "last_step") if name in data}
@@ -92,7 +92,7 @@ class Declaration:
 
         Raises ConfigError for an unknown part, or if nobody says which of several, and in which order.
         """
-        names = self.state if what == "state" else self.action
+        names = {"state": self.state, "action": self.action}[what]
         if names is None and len(offered) > 1:
             shapes = ", ".join(f"{name} {list(part.shape)}" for name, part in sorted(offered.items()))
             raise ConfigError(

@@ -130,7 +130,7 @@ def _noted(values: Mapping[str, Values], metadata: Mapping[str, Leaf], where: st
     noted: dict[str, Any] = {}
     for place, leaf in metadata.items():
         if place in values:
-            text = leaf.kind == "text"
+            text = leaf.kind == "words"
             value = _texts(values, place, 1, where) if text else _numbers(values, place, leaf, 1, where).tolist()
             noted[place.removeprefix(METADATA)] = value[0]
     return noted

@@ -52,13 +52,13 @@ def choose_contents(leaves: Mapping[str, Leaf], declared: Declaration, store: St
         columns[layout.REWARD] = Joined(tuple(reward.items()))
     places = [part.place for joined in columns.values() for _, part in joined.parts]
     places += [path for path in (FIRST, LAST) if path in leaves and leaves[path].kind == "number"]
-    words = next((path for path in INSTRUCTIONS if path in leaves and leaves[path].kind == "text"), None)
+    words = next((path for path in INSTRUCTIONS if path in leaves and leaves[path].kind == "words"), None)
     return Contents(
         cameras={layout.image_key(_short(path, OBSERVATION)): path for path in pictures}, pictures=pictures,
         columns=columns, numbers={path: leaves[path] for path in places},
         words=words if declared.instruction is None else None,
         metadata={path: leaf for path, leaf in leaves.items() if path.startswith(METADATA)
-                  and (leaf.kind == "text" or (leaf.kind == "number" and not leaf.shape))},
+                  and (leaf.kind == "words" or (leaf.kind == "number" and not leaf.shape))},
     )  # fmt: skip
 
 

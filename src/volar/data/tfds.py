@@ -18,9 +18,12 @@ INFO: Final = "dataset_info.json"
 STEPS: Final = "steps"
 TEMPLATE: Final = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 LARGEST: Final = 2**26  # numbers in one feature of one step
-_KINDS: Final = (
-    "text", "image", "tensor", "sequence", "classLabel", "video", "audio", "boundingBox", "translation", "jsonFeature",
-)  # fmt: skip
+Kind = Literal["number", "picture", "words", "other"]
+# What features.json may call a feature, and what it is here.
+_KINDS: Final[Mapping[str, Kind]] = {
+    "text": "words", "image": "picture", "tensor": "number", "sequence": "other", "classLabel": "other",
+    "video": "other", "audio": "other", "boundingBox": "other", "translation": "other", "jsonFeature": "other",
+}  # fmt: skip
 _DTYPE: Final = re.compile(r"u?int\d+|b?float\d+|bool|string|object|complex\d+")
 _NUMERIC: Final = re.compile(r"(u?int(8|16|32|64)|float(16|32|64)|bool)")
 
@@ -32,7 +35,7 @@ class Leaf:
     shape: of one step; -1 for the height and width of pictures that may differ between data sets.
     """
 
-    kind: Literal["number", "picture", "text", "other"]
+    kind: Kind
     dtype: str = ""
     shape: tuple[int, ...] = ()
 
@@ -75,27 +78,24 @@ def _walk(path: str, feature: Mapping[str, Any]) -> Iterator[tuple[str, Leaf]]:
 
 def _leaf(feature: Mapping[str, Any]) -> Leaf:
     """Raises ValueError for what TFDS never writes: a damaged description must not pass for a strange feature."""
-    kind = next((kind for kind in _KINDS if kind in feature), None)
-    if kind is None:
+    called = next((name for name in _KINDS if name in feature), None)
+    if called is None:
         raise ValueError(f"a feature is of no known kind: {sorted(feature)}")
-    if kind == "text":
-        return Leaf(kind="text")
-    if kind not in ("image", "tensor"):
-        return Leaf(kind="other")
-    content = feature[kind]
+    kind = _KINDS[called]
+    if kind not in ("picture", "number"):
+        return Leaf(kind=kind)
+    content = feature[called]
     dtype, encoding = str(content["dtype"]), content.get("encoding", "none")
     shape = tuple(map(int, content["shape"].get("dimensions", ())))
     if not _DTYPE.fullmatch(dtype) or encoding not in ("none", "bytes", "zlib") or min(shape, default=1) < -1:
         raise ValueError(f"a feature has dtype {dtype!r}, encoding {encoding!r} and shape {shape}")
     if dtype in ("string", "object"):
-        return Leaf(kind="other" if shape else "text")
-    if kind == "image":
+        return Leaf(kind="other" if shape else "words")
+    if kind == "picture":
         readable = (dtype, len(shape), shape[-1:]) == ("uint8", 3, (3,))
     else:
         readable = encoding == "none" and min(shape, default=1) > 0 and _NUMERIC.fullmatch(dtype) is not None
-    if not readable or math.prod(shape) > LARGEST:
-        return Leaf(kind="other", dtype=dtype, shape=shape)
-    return Leaf(kind="picture" if kind == "image" else "number", dtype=dtype, shape=shape)
+    return Leaf(kind=kind if readable and math.prod(shape) <= LARGEST else "other", dtype=dtype, shape=shape)
 
 
 def read_split(store: Store, split: str) -> tuple[Shard, ...]:
