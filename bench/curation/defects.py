@@ -10,7 +10,7 @@ from volar.core.robot import Chunk, Env, Job, Observation, PrivilegedActor, Traj
 from volar.data.writer import DatasetWriter
 from volar.envs import make_env
 from volar.envs.rollout import rollout
-from volar.envs.tabletop import TabletopState
+from volar.envs.tabletop import Tabletop, TabletopState
 
 TASK = "tabletop-state/push"
 DEFECTS = ("noise", "pauses", "detour", "wrong_goal", "cue")
@@ -45,7 +45,7 @@ class Planted(PrivilegedActor):
         self.aside = self.random.uniform(-DETOUR, DETOUR, 2)
 
     def bind(self, env: Env) -> None:
-        assert isinstance(env, TabletopState)
+        assert isinstance(env, TabletopState) and isinstance(env.world, Tabletop)
         self.world = env.world
         self.expert.bind(env)
 

@@ -8,7 +8,7 @@ python bench/curation/study.py tables --out RUN --results docs/results/curation
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -93,7 +93,7 @@ def score(command: Score) -> None:
     for seed in command.seeds:
         for defect in command.defects:
             path = place(command.out, defect, seed) / "scores.json"
-            known = json.loads(path.read_text()) if path.exists() else {"scores": {}, "notes": {}}
+            known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"scores": {}, "notes": {}}
             dataset = dataset_of(command.out, defect, seed)
             due = [name for name in command.scores if name not in known["scores"]]
             if not due:
@@ -139,14 +139,40 @@ def tables(command: Tables) -> None:
     command.results.mkdir(parents=True, exist_ok=True)
     (command.results / "areas.json").write_text(json.dumps(areas, indent=1) + "\n")
     (command.results / "scores.json").write_text(json.dumps(_rounded(raw)) + "\n")
-    print(f"| score | {' | '.join(DEFECTS)} |\n| --- |{' --- |' * len(DEFECTS)}")
-    for name, row in areas.items():
-        cells = [_cell(row.get(defect)) for defect in DEFECTS]
-        print(f"| {name} | {' | '.join(cells)} |")
+    compared = {
+        path.parent.parent.name: _compared(path) for path in sorted(command.out.glob("*/compare-*/result.json"))
+    }
+    (command.results / "compared.json").write_text(json.dumps(compared, indent=1) + "\n")
+    for key in ("area", "alike"):
+        print(f"\n{key}\n\n| score | {' | '.join(DEFECTS)} |\n| --- |{' --- |' * len(DEFECTS)}")
+        for name, row in areas.items():
+            print(f"| {name} | {' | '.join(_cell(row.get(defect), key) for defect in DEFECTS)} |")
 
 
-def _cell(area: dict | None) -> str:
-    return "-" if area is None else f"{area['area']:.2f} ({area['low']:.2f} to {area['high']:.2f})"
+def _compared(path: Path) -> dict[str, Any]:
+    """Of a comparison's result what its page says first, and the successes of every training."""
+    result = json.loads(path.read_text())
+    kept = ("reference", "other", "registered", "standing", "interval", "recipes", "p", "adjusted_p", "wins", "losses")
+    return {
+        "comparison": path.parent.name,
+        "registration": result["registration"]["sha256"],
+        "code_version": result["registration"]["protocol"]["code_version"],
+        "verdict": result["verdict"],
+        "successes": {
+            member["name"]: [sum(task[key] for task in member["tasks"].values()) for key in ("successes", "scored")]
+            for arm in result["arms"] for member in arm["members"]
+        },
+        "pairs": [{key: pair[key] for key in kept} for pair in result["pairs"]],
+    }  # fmt: skip
+
+
+def _cell(area: dict | None, key: str) -> str:
+    if area is None or area[key] is None:
+        return "-"
+    if key == "alike":
+        return f"{area['alike']:.2f} ({area['alike_pairs']})"
+    sets = f", {area['sets']} set{'s' * (area['sets'] > 1)}" * (area["sets"] < len(SEEDS))
+    return f"{area['area']:.2f} ({area['low']:.2f} to {area['high']:.2f}{sets})"
 
 
 def _area(raw: dict, name: str, defect: str) -> dict | None:
@@ -158,7 +184,20 @@ def _area(raw: dict, name: str, defect: str) -> dict | None:
         scores, planted = np.array(known["scores"][name]), np.array(known["planted"])
         ranked.append(Ranked(good=scores[~planted], bad=scores[planted]))
     area = mean_area(ranked, seed=0)
-    return {"area": round(area.estimate, 4), "low": round(area.low, 4), "high": round(area.high, 4), "sets": len(found)}
+    alike = np.concatenate([_alike(known, name) for known in found])
+    return {
+        "area": round(area.estimate, 4), "low": round(area.low, 4), "high": round(area.high, 4), "sets": len(found),
+        "alike": round(float(alike.mean()), 4) if len(alike) else None, "alike_pairs": len(alike),
+    }  # fmt: skip
+
+
+def _alike(known: dict, name: str) -> np.ndarray:
+    """Of every clean and planted episode whose lengths differ by at most a tenth: 1 where the clean one scores higher,
+    0.5 where both score the same. What a score finds beyond length."""
+    scores, planted, lengths = np.array(known["scores"][name]), np.array(known["planted"]), np.array(known["lengths"])
+    good, bad = np.flatnonzero(~planted)[:, None], np.flatnonzero(planted)
+    similar = np.abs(lengths[good] - lengths[bad]) <= 0.1 * np.minimum(lengths[good], lengths[bad])
+    return ((scores[good] > scores[bad]) + 0.5 * (scores[good] == scores[bad]))[similar]
 
 
 def _rounded(value: object) -> object:
