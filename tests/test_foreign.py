@@ -117,7 +117,8 @@ class TestUnsaid:
         assert dataset.tasks == ("öffne",) and dataset.features["observation.state"]["shape"] == [9]
         for damage, words in (
             ('{"fsp": 5}', "Did you mean 'fps'"), ('{"fps": "5"}', "fps"), ("{", "volar.json"),
-            ('{"fps": true}', "fps"), ('{"state": "state"}', "list of names"), ('{"robot": {}}', "volar.json"), ("[]", "JSON object"),
+            ('{"fps": true}', "fps"), ('{"state": "state"}', "list of names"), ('{"robot": {}}', "volar.json"),
+            ("[]", "JSON object"),
         ):  # fmt: skip
             said.write_text(damage)
             with pytest.raises(ConfigError, match=words):
