@@ -158,11 +158,12 @@ def spikes(subject: Subject) -> Iterator[Finding]:
 
 
 def _spike_thresholds(subject: Subject, vector: Vector) -> np.ndarray:
-    """Dimensions that switch (grippers) jump all the time and are left out."""
-    jumps = [np.abs(np.diff(rows, axis=0)) for rows in subject.episodes(vector.values) if len(rows) > 1]
-    if not jumps:
+    """From the liveliest episodes but a tenth, whatever a broken one does. Dimensions that switch (grippers) jump all
+    the time and are left out."""
+    steps = [np.abs(np.diff(rows, axis=0)) for rows in subject.episodes(vector.values) if len(rows) > 1]
+    if not steps:
         return np.full(len(vector.names), np.inf)
-    usual = np.quantile(np.concatenate(jumps), 0.99, axis=0)
+    usual = np.quantile([np.quantile(step, 0.99, axis=0) for step in steps], 0.9, axis=0, method="lower")
     distinct = np.array([len(np.unique(column)) for column in vector.values.T])
     return np.where((distinct > 0.05 * len(vector.values)) & (usual > 0), SPIKE * usual, np.inf)
 

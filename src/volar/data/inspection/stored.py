@@ -22,15 +22,20 @@ EPISODE_LINES: Final = "meta/episodes_stats.jsonl"  # LeRobot v2.1
 RANK: Final = 0.02  # by which a stored quantile may miss; histograms and sampling explain that much
 SHARE: Final = 1e-3  # of a standard deviation by which a mean may miss, and of itself a standard deviation
 PIXELS: Final = 0.15  # by which a mean brightness (0 to 1) may differ from that of a few pictures
-REMEDY: Final = "Run `volar data stats PATH --write`; volar itself never uses what is stored."
+REMEDY: Final = (
+    "Run `volar data stats PATH --write` (before v3.0: `volar data convert`); volar itself never uses what is stored."
+)
 
 
 def stored_statistics(subject: Subject) -> Iterator[Finding]:
-    """meta/stats.json, where the format has one."""
-    store = subject.dataset.store
+    """meta/stats.json, or in LeRobot v2.1 that the statistics of the episodes are there instead."""
+    store, version = subject.dataset.store, subject.dataset.format
+    if not version.startswith("LeRobot"):  # others name and cut features differently
+        return
     if not store.has(layout.STATS):
-        if subject.dataset.format.startswith("LeRobot v3"):
-            yield warning("missing-statistics", f"there is no {layout.STATS}; lerobot cannot train on it", REMEDY)
+        needed = EPISODE_LINES if version.startswith("LeRobot v2.1") else layout.STATS
+        if not store.has(needed):
+            yield warning("missing-statistics", f"there is no {needed}; lerobot cannot train on it", REMEDY)
         return
     try:
         stored = json.loads(store.text(layout.STATS))
@@ -52,6 +57,8 @@ def stored_statistics(subject: Subject) -> Iterator[Finding]:
 
 def episode_statistics(subject: Subject) -> Iterator[Finding]:
     """What is stored per episode, from which lerobot computes the whole when data sets are merged or edited."""
+    if not subject.dataset.format.startswith("LeRobot"):
+        return
     try:
         stored = dict(_episode_statistics(subject.dataset.store))
     except (ValueError, KeyError, TypeError) as problem:
