@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -73,15 +73,31 @@ def film(seed: int) -> Trajectory:
     )  # fmt: skip
 
 
-def write(root: Path, storage: Storage, films: list[Trajectory]) -> tuple[float, float]:
-    """Frames (both cameras) a second: CPU, wall."""
+def write(root: Path, storage: Storage | None, films: list[Trajectory]) -> tuple[float, float]:
+    """Frames (both cameras; none without a storage) a second: CPU, wall."""
     cpu, wall = time.process_time(), time.perf_counter()
-    cameras = {camera.name: storage for camera in SPEC.cameras}
-    with DatasetWriter(root, spec=SPEC, fps=FPS, camera_storage=cameras, robot_type="bench", extra={}) as writer:
+    cameras = {camera.name: storage for camera in SPEC.cameras} if storage else {}
+    spec = SPEC if storage else replace(SPEC, cameras=())
+    with DatasetWriter(root, spec=spec, fps=FPS, camera_storage=cameras, robot_type="bench", extra={}) as writer:
         for seed, trajectory in enumerate(films):
             writer.add(trajectory, f"task {seed % 3}", source={"seed": seed})
     frames = len(films) * LENGTH
     return frames / (time.process_time() - cpu), frames / (time.perf_counter() - wall)
+
+
+def save_ms(root: Path) -> float:
+    """CPU of saving an episode of 200 frames without cameras; the median of ten."""
+    joints = np.random.default_rng(0).normal(size=(200, DIM)).astype(np.float32)
+    trajectory = Trajectory(
+        images={}, proprioception=joints, actions=joints, executed=joints, rewards=np.zeros(200, np.float32)
+    )
+    spent, spec = [], replace(SPEC, cameras=())
+    with DatasetWriter(root, spec=spec, fps=FPS, camera_storage={}, robot_type="bench", extra={}) as writer:
+        for seed in range(10):
+            started = time.process_time()
+            writer.add(trajectory, "task", source={"seed": seed})
+            spent.append((time.process_time() - started) * 1e3)
+    return float(np.median(spent))
 
 
 def as_it_is(batch: WindowBatch) -> WindowBatch:
@@ -97,8 +113,8 @@ def read(root: Path, samples: int, seed: int, *, decoded_bytes: int, collate: Ca
     """Samples a second of CPU time."""
     dataset = open_dataset(root, decoded_bytes=decoded_bytes)
     windows = Windows(
-        dataset, horizon=CHUNK, cameras=["top", "wrist"], episodes=range(len(dataset.episodes)), images=True,
-        features=None,
+        dataset, horizon=CHUNK, cameras=[camera.name for camera in dataset.cameras],
+        episodes=range(len(dataset.episodes)), images=True, features=None,
     )  # fmt: skip
     if warm:
         windows.__getitems__(range(len(windows)))
@@ -152,14 +168,29 @@ def main(arguments: Arguments) -> None:
         print(f"{name:58s} {value:10.1f}", flush=True)
 
     with tempfile.TemporaryDirectory() as scratch:
-        roots = {storage: Path(scratch) / storage for storage in ("image", "video")}
+        stored: tuple[Storage, ...] = ("image", "jpeg", "video")
+        roots = {storage: Path(scratch) / storage for storage in stored}
         for storage, root in roots.items():
             cpu, wall = write(root, storage, films)
             note(f"write {storage}, frames/s cpu, volar", cpu)
             note(f"write {storage}, frames/s wall, volar", wall)
             size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
             note(f"write {storage}, bytes per frame, volar", size / len(films) / LENGTH)
+        write(Path(scratch) / "state", None, films)
         for repeat in range(arguments.repeats):
+            state, many = Path(scratch) / "state", 20 * arguments.samples
+            note(
+                "read state only, samples/s cpu, volar",
+                read(state, many, repeat, decoded_bytes=0, collate=as_it_is),
+            )
+            note("save 200 frames without cameras, ms cpu, volar", save_ms(Path(scratch) / f"saved-{repeat}"))
+            if arguments.peer_python:
+                note(
+                    "read state only, samples/s cpu, peer",
+                    peer(arguments.peer_python, "read", state, arguments.samples // 2, repeat, CHUNK, BATCH)[
+                        "samples_per_s"
+                    ],
+                )
             for storage, root in roots.items():
                 reading = {"samples": arguments.samples, "seed": repeat}
                 note(f"read {storage}, samples/s cpu, volar", read(root, decoded_bytes=0, collate=as_it_is, **reading))
@@ -172,7 +203,7 @@ def main(arguments: Arguments) -> None:
                     read(root, decoded_bytes=2**30, collate=as_it_is, warm=True, **reading),
                 )
                 if arguments.peer_python:
-                    samples = arguments.samples // (10 if storage == "image" else 2)
+                    samples = arguments.samples // (2 if storage == "video" else 10)
                     note(
                         f"read {storage} as floats, samples/s cpu, peer",
                         peer(arguments.peer_python, "read", root, samples, repeat, CHUNK, BATCH)["samples_per_s"],

@@ -27,6 +27,22 @@ def read(root: str, samples: int, seed: int, chunk: int, batch: int) -> dict[str
     return {"samples_per_s": seen / (time.process_time() - started)}
 
 
+def save_ms(root: Path) -> float:
+    joints = {"dtype": "float32", "shape": (14,), "names": [f"joint{i}" for i in range(14)]}
+    features = {"observation.state": joints, "action": joints}
+    dataset = LeRobotDataset.create("bench/state", fps=30, features=features, root=root, use_videos=False)
+    generator, spent = np.random.default_rng(0), []
+    for _ in range(10):
+        for _ in range(200):
+            numbers = generator.normal(size=14).astype(np.float32)
+            dataset.add_frame({"observation.state": numbers, "action": numbers, "task": "task"})
+        started = time.process_time()
+        dataset.save_episode()
+        spent.append((time.process_time() - started) * 1e3)
+    dataset.finalize()
+    return float(np.median(spent))
+
+
 def write(root: str, episodes: int) -> dict[str, float]:
     figures = {}
     for storage in ("image", "video"):
@@ -56,6 +72,7 @@ def write(root: str, episodes: int) -> dict[str, float]:
         frames = episodes * 100
         figures[f"write {storage}, frames/s cpu, peer"] = frames / (time.process_time() - cpu)
         figures[f"write {storage}, frames/s wall, peer"] = frames / (time.perf_counter() - wall)
+    figures["save 200 frames without cameras, ms cpu, peer"] = save_ms(Path(root) / "state")
     values = generator.normal(size=(100_000, 14))
     started = time.process_time()
     running = RunningQuantileStats()

@@ -148,8 +148,8 @@ def library_from(path: Path | None, proposals: str, *, horizon: int, size: int) 
     if path is None or path.is_file():
         return None if path is None else ChunkLibrary.load(path)
 
-    from volar.data.layout import ACTION
     from volar.data.formats import open_dataset
+    from volar.data.layout import ACTION
 
     dataset = open_dataset(path)
     actions = np.asarray(dataset.arrays[ACTION], dtype=np.float32)

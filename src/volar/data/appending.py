@@ -24,8 +24,8 @@ from volar.data.pictures import coding_of
 from volar.data.recording import differences
 from volar.data.summaries import summarize, summarize_pixels
 
-# stats.json is renewed when the data have grown by a tenth, so that its cost per episode is constant
-STATS_GROWTH = 1.1
+# stats.json is renewed when the data have doubled, so that its cost per episode is constant
+STATS_GROWTH = 2
 ASSIGNED = ("episode_index", "index", "task_index")  # columns that depend on the data set, not on the episode
 
 

@@ -4,8 +4,10 @@ Not for film; that is `video.py`.
 """
 
 import io
+from fractions import Fraction
 from typing import Any, Final, Literal
 
+import av
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -23,13 +25,29 @@ def picture_facts(coding: Coding, height: int, width: int) -> dict[str, Any]:
     return {"image.codec": "jpeg", "image.quality": QUALITY, "image.chroma": _chroma(height, width)}
 
 
-def encode_picture(frame: UInt8[np.ndarray, "h w 3"], coding: Coding) -> bytes:
-    """The bytes of a PNG or JPEG file."""
+def encode_pictures(frames: UInt8[np.ndarray, "t h w 3"], coding: Coding) -> list[bytes]:
+    """The bytes of a PNG or JPEG file for every frame."""
+    return _pngs(frames) if coding == "png" else [_jpeg(frame) for frame in frames]
+
+
+def _pngs(frames: UInt8[np.ndarray, "t h w 3"]) -> list[bytes]:
+    """By FFmpeg: half the time of Pillow, which tries every filter on every line."""
+    codec = av.CodecContext.create("png", "w")
+    assert isinstance(codec, av.VideoCodecContext)
+    codec.height, codec.width = frames.shape[1:3]
+    codec.pix_fmt, codec.time_base, codec.thread_count = "rgb24", Fraction(1), 1
+    codec.options = {"pred": "up", "compression_level": "1"}
+    files = []
+    for number, picture in enumerate(frames):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame.pts = number
+        files += map(bytes, codec.encode(frame))
+    return files + [bytes(packet) for packet in codec.encode(None)]
+
+
+def _jpeg(frame: UInt8[np.ndarray, "h w 3"]) -> bytes:
     buffer = io.BytesIO()
-    if coding == "png":
-        Image.fromarray(frame).save(buffer, "PNG", compress_level=1)
-    else:
-        Image.fromarray(frame).save(buffer, "JPEG", quality=QUALITY, subsampling=_chroma(*frame.shape[:2]))
+    Image.fromarray(frame).save(buffer, "JPEG", quality=QUALITY, subsampling=_chroma(*frame.shape[:2]))
     return buffer.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""RGB pictures to mp4 and back, any frame at nearly the price of one. The only door to PyAV.
+"""RGB pictures to mp4 and back, any frame at nearly the price of one. A door to PyAV.
 
 Files are read whole and kept compressed; a frame is decoded from the key frame before it, without seeking.
 """

@@ -12,7 +12,7 @@ import numpy as np
 from volar.core.robot import RobotSpec, Trajectory
 from volar.data import layout
 from volar.data.appending import EpisodeAppender, EpisodeContent, StoredPictures
-from volar.data.pictures import encode_picture
+from volar.data.pictures import encode_pictures
 from volar.data.recording import Storage, check_trajectory, new_info
 from volar.data.summaries import pixel_counts
 from volar.data.video import encode_video
@@ -91,5 +91,5 @@ def store_pictures(frames: np.ndarray, storage: Storage, fps: int | float) -> St
     """Encode a camera's pictures [t h w 3] of an episode."""
     if storage == "video":
         return StoredPictures(content=encode_video(frames, fps), pixels=pixel_counts(frames))
-    content = [encode_picture(frame, "jpeg" if storage == "jpeg" else "png") for frame in frames]
+    content = encode_pictures(frames, "jpeg" if storage == "jpeg" else "png")
     return StoredPictures(content=content, pixels=pixel_counts(frames))
