@@ -8,23 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recordings import SPEC, open_writer, record
+from recordings import SPEC, make_trajectory, open_writer, record
 from safetensors.torch import load_file
 
 from volar.cli import main
 from volar.cli.collect import Collect, collect
 from volar.core.errors import ConfigError
+from volar.core.robot import Observation
 from volar.data.formats import open_dataset
 from volar.data.mixture import Draws, Mixture, part_names
 from volar.data.rewrite import Piece, rewrite
 from volar.data.shuffle import shuffled
 from volar.data.windows import Windows
-from volar.policies.actor import load_policy
+from volar.policies.actor import PolicyActor, load_policy
+from volar.policies.compute import spec_batch
 from volar.policies.config import PolicyConfig
 from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
 from volar.train import loop
 from volar.train.config import TrainConfig
-from volar.train.demonstrations import normalised
+from volar.train.demonstrations import normalised, to_batch
 from volar.train.loop import train
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "toy.py"
@@ -119,12 +121,15 @@ def test_what_cannot_stand_in_one_batch_is_named(tmp_path: Path) -> None:
     with open_writer(tmp_path / "a") as writer:
         record(writer, 0)
     with open_writer(tmp_path / "b", spec=other) as writer:
-        from recordings import make_trajectory
-
         made = make_trajectory(1)
         writer.add(replace(made, actions=made.actions[:, :3], executed=made.executed[:, :3]), "x", source={})
+    parts = {"a": windows(tmp_path / "a"), "b": windows(tmp_path / "b", horizon=2)}
     with pytest.raises(ConfigError, match=r"(?s)action: \[3\] in b, \[4\] in a.*horizon: 2 in b"):
-        Mixture({"a": windows(tmp_path / "a"), "b": windows(tmp_path / "b", horizon=2)})
+        Mixture(parts)
+    with pytest.raises(ConfigError, match=r"mixed:\n  horizon: 2 in b, 3 in a$"):
+        Mixture(parts, pad=True)
+    batch = Mixture({**parts, "b": windows(tmp_path / "b")}, pad=True)[len(parts["a"])]
+    assert batch.actions.shape == (1, 3, 4) and batch.actions[..., :3].any() and not batch.actions[..., 3].any()
 
 
 # ---- training ----
@@ -256,3 +261,106 @@ def test_a_mixture_that_nobody_described_is_refused(data: Path, tmp_path: Path) 
         with pytest.raises(ConfigError, match=reason):
             train(config(**changes), roots, tmp_path / "no", device="cpu", progress=False)
     assert not (tmp_path / "no").exists()
+
+
+# ---- several robots ----
+
+
+@pytest.fixture(scope="module")
+def wide(data: Path) -> Path:
+    """Of another robot than the toy's, with wider actions and proprioception, another rate and the same camera."""
+    spec = replace(SPEC, cameras=open_dataset(data / "first").cameras)
+    size = spec.cameras[0].height, spec.cameras[0].width
+    with open_writer(data / "wide", spec=spec, camera_storage={spec.cameras[0].name: "image"}) as writer:
+        for seed in range(3):
+            made, pixels = make_trajectory(seed, 8), np.random.default_rng(seed)
+            images = {spec.cameras[0].name: pixels.integers(0, 256, (8, *size, 3), dtype=np.uint8)}
+            writer.add(replace(made, images=images), "open the faucet", source={"seed": seed})
+    return data / "wide"
+
+
+PADDED = {"mixture_statistics": "own", "mixture_pad": True}
+
+
+def test_robots_of_different_widths_learn_in_one_policy(
+    data: Path, wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, parts = tmp_path / "run", [data / "first", wide]
+    checkpoint = train(config(**PADDED), parts, run, device="cpu")
+    assert "first 10 Hz, wide 20 Hz" in capsys.readouterr().err
+    assert json.loads((run / "run.json").read_text())["rates_hz"] == {"first": 10.0, "wide": 20.0}
+    for part in parts:
+        spec, actor = open_dataset(part).spec, load_policy(checkpoint, execute=2, part=part.name)
+        assert actor.policy.robot == spec and spec is not None
+        seen = Observation(
+            images={camera.name: np.zeros((camera.height, camera.width, 3), np.uint8) for camera in spec.cameras},
+            proprioception=np.zeros(len(spec.proprioception), np.float32), instruction="go", time=0.0,
+        )  # fmt: skip
+        actor.reset(0)
+        assert actor.act(seen).actions.shape == (4, spec.action.dim)
+        actor.policy.save(tmp_path / f"alone-{part.name}", facts={})
+        alone = load_policy(tmp_path / f"alone-{part.name}", execute=2)
+        alone.reset(0)
+        assert np.array_equal(alone.act(seen).actions, _again(actor, seen)) and alone.policy.robot == spec
+    policy = Policy.load(checkpoint)
+    assert policy.robots == {part.name: open_dataset(part).spec for part in parts}
+    policy.save(tmp_path / "copied", facts={})
+    assert Policy.load(tmp_path / "copied").robots == policy.robots
+    assert spec_batch(policy, rows=2, instruction="", seed=0).proprioception.shape == (2, 3)
+
+
+def _again(actor: PolicyActor, seen: Observation) -> np.ndarray:
+    actor.reset(0)
+    return actor.act(seen).actions
+
+
+def test_padding_is_zero_and_learned_to_be(data: Path, wide: Path, tmp_path: Path) -> None:
+    policy = replace(config().policy, decoder="regression")
+    settings = config(**PADDED, policy=policy, steps=60, validate_every=60, checkpoint_every=60)
+    parts = {root.name: windows(root, horizon=4, cameras=["top"]) for root in (data / "first", wide)}
+    checkpoint = train(settings, [data / "first", wide], tmp_path / "run", device="cpu", progress=False)
+    policy, mixture = Policy.load(checkpoint), Mixture(parts, pad=True)
+    batch = mixture.__getitems__(list(range(len(mixture))))
+    found, narrow = normalised(policy, batch), batch.part == 0
+    assert not found.actions[narrow, :, 2:].any() and not found.proprioception[narrow, 2:].any()
+    assert found.actions[~narrow, :, 2:].abs().min() > 0
+    own = policy.normalizers[0].action.normalize(batch.actions[narrow][..., :2])
+    assert np.array_equal(found.actions[narrow, :, :2], own[..., :2])
+    with torch.inference_mode():
+        said = policy.predict(to_batch(policy, batch, torch.device("cpu"))).actions
+    assert said[narrow, :, 2:].abs().mean() < 0.1 * said[narrow, :, :2].abs().mean()
+
+
+def test_a_padded_policy_acts_for_its_part_alone(
+    data: Path, wide: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["train", str(RECIPE), "--data", str(wide), "--data", str(data / "first"), "--out", str(tmp_path / "run"),
+           "--device", "cpu", "--steps", "2", "--warmup", "1", "--mixture-statistics", "own"]  # fmt: skip
+    assert main(run) == 2 and "action names" in capsys.readouterr().err
+    assert main([*run, "--mixture-pad"]) == 0
+    evaluate = ["evaluate", str(tmp_path / "run"), "--tasks", "toy/reach-red", "--execute", "2", "--episodes", "1",
+                "--controls", "random_actions", "--max-steps", "4", "--workers", "0"]  # fmt: skip
+    assert main([*evaluate, "--out", str(tmp_path / "first"), "--part", "first"]) == 0
+    capsys.readouterr()
+    assert main([*evaluate, "--out", str(tmp_path / "wide"), "--part", "wide"]) == 2
+    assert "does not fit the environment" in capsys.readouterr().err
+
+
+def test_padding_that_would_hide_something_is_refused(data: Path, wide: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must be 'own', got 'pooled'"):
+        config(mixture_pad=True, mixture_statistics="pooled")
+    with pytest.raises(ConfigError, match="keeps a robot of its own"):
+        config(**PADDED, robot=SPEC)
+    with open_writer(tmp_path / "two") as writer:
+        record(writer, 0)
+    with pytest.raises(ConfigError, match=r"(?s)wide does not fit two:.*camera 'wrist': absent") as raised:
+        train(config(**PADDED), [wide, tmp_path / "two"], tmp_path / "no", device="cpu", progress=False)
+    assert "action" not in str(raised.value)
+
+
+def test_runs_that_began_before_padding_could_be_chosen_go_on(data: Path, tmp_path: Path) -> None:
+    train(config(steps=2), data / "first", tmp_path / "run", device="cpu", progress=False)
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    del run["config"]["mixture_pad"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run))
+    train(config(steps=2), data / "first", tmp_path / "run", device="cpu", progress=False)

@@ -113,3 +113,17 @@ def test_bad_input_is_named() -> None:
         normalizer.denormalize(np.zeros((1, 3)))
     with pytest.raises(ConfigError, match="exactly the keys"):
         Statistics.from_json({"count": 1})
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_a_wider_network_is_filled_with_zeros_and_cut_back(kind):
+    values = np.random.default_rng(0).normal(3, 2, (20, 3)).astype(np.float32)
+    plain, wide = (Normalizer(exact_statistics(values), "min_max", width=width) for width in (None, 5))
+    found = wide.normalize(kind(values))
+    assert found.shape == (20, 5) and bool((found[:, 3:] == 0).all()) and found.dtype == kind(values).dtype
+    assert bool((found[:, :3] == plain.normalize(kind(values))).all())
+    assert bool((wide.denormalize(found + 0) == plain.denormalize(found[:, :3])).all())
+    with pytest.raises(ConfigError, match="5 dimensions, the array has 3"):
+        wide.denormalize(kind(values))
+    with pytest.raises(ConfigError, match="do not fit"):
+        Normalizer(exact_statistics(values), "min_max", width=2)

@@ -51,8 +51,9 @@ class Evaluate:
 
 def read_policy(path: Path, part: str | None = None) -> dict[str, Any]:
     """config.json of a checkpoint, with its folder, a hash that stands for all its files, and the `part` by which it
-    acts, None where it has none. ConfigError where it has several and none of them is named."""
-    from volar.policies.vla import latest_checkpoint, require_part, which_part
+    acts, with that part's robot, None where it has none. ConfigError where it has several and none is named."""
+    from volar.policies.parts import require_part, which_part
+    from volar.policies.vla import latest_checkpoint
 
     folder = latest_checkpoint(path)
     text = (folder / "config.json").read_bytes()
@@ -63,7 +64,8 @@ def read_policy(path: Path, part: str | None = None) -> dict[str, Any]:
     if parts and part is None:
         raise which_part(parts)
     chosen = require_part(parts, part, folder) if parts and part else None
-    return {**config, "folder": folder, "hash": hashlib.sha256(text).hexdigest()[:16], "part": chosen}
+    robot = config.get("robots", {}).get(chosen, config["robot"])
+    return {**config, "robot": robot, "folder": folder, "hash": hashlib.sha256(text).hexdigest()[:16], "part": chosen}
 
 
 def arm_names(policies: tuple[Path, ...]) -> list[str]:

@@ -1,35 +1,41 @@
-"""Several data sets as one to learn from, and how often each is drawn. Of one robot: same actions, same cameras."""
+"""Several data sets as one to learn from, and how often each is drawn. Same cameras; same actions, or padded ones."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int64
 
 from volar.core.errors import ConfigError
 from volar.data import layout
-from volar.data.normalize import Statistics, exact_statistics
+from volar.data.dataset import Dataset
+from volar.data.normalize import Statistics, exact_statistics, padded
 from volar.data.shuffle import shuffled
 from volar.data.windows import WindowBatch, Windows
+
+PADDED: Final = (layout.ACTION, layout.STATE)
 
 
 class Mixture:
     """Map-style, as `Windows` is: the windows of all parts one after the other; `part` of a batch says whose each is.
 
-    Raises ConfigError where parts have no windows or cannot stand in one batch, naming every difference.
+    pad: actions and proprioception that are narrower than another part's are continued with zeros. Raises ConfigError
+    where parts cannot stand in one batch, naming every difference.
     """
 
-    def __init__(self, parts: Mapping[str, Windows]) -> None:
+    def __init__(self, parts: Mapping[str, Windows], *, pad: bool = False) -> None:
         self.parts = dict(parts)
         self._windows = tuple(self.parts.values())
         shapes = {name: _shape(windows) for name, windows in parts.items()}
+        self._widths = {name: max(_width(part.dataset, name) for part in self._windows) for name in PADDED}
         (first, expected), *others = shapes.items()
         different = [
             f"{key}: {value} in {name}, {expected[key]} in {first}"
             for name, shape in others
             for key, value in shape.items()
-            if value != expected[key]
+            if value != expected[key] and not (pad and key in PADDED)
         ]
         if different:
             raise ConfigError("These data sets cannot be mixed:\n  " + "\n  ".join(different))
@@ -47,7 +53,7 @@ class Mixture:
         part = np.searchsorted(self.bounds, chosen, side="right") - 1
         places = [np.flatnonzero(part == index) for index in range(len(self._windows))]
         read = [
-            (place, windows.__getitems__((chosen[place] - start).tolist()))
+            (place, self._padded(windows.__getitems__((chosen[place] - start).tolist())))
             for place, windows, start in zip(places, self._windows, self.bounds, strict=False)
             if len(place)
         ]
@@ -72,14 +78,21 @@ class Mixture:
             part=part,
         )
 
+    def _padded(self, batch: WindowBatch) -> WindowBatch:
+        actions, state = self._widths[layout.ACTION], self._widths[layout.STATE]
+        return replace(
+            batch, actions=padded(batch.actions, actions), proprioception=padded(batch.proprioception, state)
+        )
+
+
+def _width(dataset: Dataset, name: str) -> int:
+    return int(dataset.features[name]["shape"][-1]) if name in dataset.features else 0
+
 
 def _shape(windows: Windows) -> dict[str, object]:
     """What must be equal for two windows to stand in one batch."""
     dataset = windows.dataset
-    widths = {
-        name: dataset.features[name]["shape"] if name in dataset.features else None
-        for name in (layout.ACTION, layout.STATE)
-    }
+    widths = {name: dataset.features[name]["shape"] if name in dataset.features else None for name in PADDED}
     cameras = {camera.name: (camera.height, camera.width) for camera in dataset.cameras}
     seen = {name: cameras[name] for name in windows.cameras}
     stored = {name: values.shape[1:] for name, values in windows.features.items()}

@@ -68,13 +68,17 @@ class Normalizer:
     mode "mean_std": zero mean, unit variance; "min_max": smallest to -1, largest to 1; "quantile": the 1 % and 99 %
     quantiles to -1 and 1, values outside are not clipped. A dimension that never varied maps to 0 and back to its
     constant; one whose two quantiles coincide although it varies falls back to its minimum and maximum.
+    width: normalised numbers are continued with zeros up to it, and cut back; by default there are d of them.
     """
 
-    def __init__(self, statistics: Statistics, mode: Mode) -> None:
+    def __init__(self, statistics: Statistics, mode: Mode, *, width: int | None = None) -> None:
         if mode not in get_args(Mode):
             raise unknown_name("normalisation mode", str(mode), get_args(Mode))
         self.statistics = statistics
         self.mode = mode
+        self.width = statistics.dim if width is None else width
+        if self.width < statistics.dim:
+            raise ConfigError(f"{statistics.dim} dimensions do not fit into a width of {width}.")
         if mode == "mean_std":
             centre, scale = statistics.mean, statistics.std
         else:
@@ -94,21 +98,32 @@ class Normalizer:
         return tuple(np.flatnonzero(self._scale == 0).tolist())
 
     def normalize(self, values: ArrayOrTensor) -> ArrayOrTensor:
-        """Raw [... d] to normalised [... d], same type and precision. Raises ConfigError if a number is not finite."""
-        self._require_width(values)
+        """Raw [... d] to normalised [... width], same type and precision. ConfigError if a number is not finite."""
+        self._require_width(values, self.statistics.dim)
         require_finite(values, "Normalizer")
-        return (values - _like(self._centre, values)) * _like(self._inverse, values)  # type: ignore[operator]
+        return padded((values - _like(self._centre, values)) * _like(self._inverse, values), self.width)  # type: ignore[operator]
 
     def denormalize(self, values: ArrayOrTensor) -> ArrayOrTensor:
-        """Normalised [... d] to raw [... d]. Non-finite numbers pass through, to be refused by `ActionSpec.clip`."""
-        self._require_width(values)
-        return values * _like(self._scale, values) + _like(self._centre, values)  # type: ignore[operator]
+        """Normalised [... width] to raw [... d]; what stands behind the d-th number is dropped. Non-finite numbers pass
+        through, to be refused by `ActionSpec.clip`."""
+        self._require_width(values, self.width)
+        own = values[..., : self.statistics.dim]  # type: ignore[index]
+        return own * _like(self._scale, own) + _like(self._centre, own)
 
-    def _require_width(self, values: Any) -> None:
-        if values.shape[-1] != self.statistics.dim:
-            raise ConfigError(
-                f"The statistics describe {self.statistics.dim} dimensions, the array has {values.shape[-1]}."
-            )
+    def _require_width(self, values: Any, width: int) -> None:
+        if values.shape[-1] != width:
+            raise ConfigError(f"The statistics describe {width} dimensions, the array has {values.shape[-1]}.")
+
+
+def padded(values: ArrayOrTensor, width: int) -> ArrayOrTensor:
+    """[... d] continued with zeros to [... width]; itself where d is the width."""
+    dim = values.shape[-1]  # type: ignore[attr-defined]
+    if dim == width:
+        return values
+    shape = (*values.shape[:-1], width)  # type: ignore[attr-defined]
+    out: Any = np.zeros(shape, values.dtype) if isinstance(values, np.ndarray) else values.new_zeros(shape)  # type: ignore[attr-defined]
+    out[..., :dim] = values
+    return out
 
 
 def _like(constant: np.ndarray, values: Any) -> Any:

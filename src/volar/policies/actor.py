@@ -50,7 +50,7 @@ class PolicyActor(BatchActor):
         ]
 
     def _start(self, rows: Sequence[int]) -> WarmStart:
-        horizon, dim = self.policy.config.horizon, self.policy.robot.action.dim
+        horizon, dim = self.policy.config.horizon, self.policy.widths.action
         actions = torch.zeros(len(rows), horizon, dim, device=self.device)
         known = torch.zeros(len(rows), horizon, dtype=torch.bool, device=self.device)
         for index, left in enumerate(self.left.get(row) for row in rows):

@@ -149,22 +149,22 @@ def _stored(backbone: FrozenVision, batch: Batch) -> Batch:
 
 
 def spec_batch(policy: Policy, *, rows: int, instruction: str, seed: int) -> Batch:
-    """Noise in the shapes that the policy's robot has, actions included."""
+    """Noise in the shapes that the policy reads and says, actions included."""
     noise = np.random.default_rng(seed)
-    device, robot = next(policy.parameters()).device, policy.robot
+    device, widths = next(policy.parameters()).device, policy.widths
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(device)
 
     images = {
         camera.name: tensor(noise.integers(0, 256, (rows, camera.height, camera.width, 3), dtype=np.uint8))
-        for camera in robot.cameras
+        for camera in policy.robot.cameras
     }
-    shape = (rows, policy.config.horizon, robot.action.dim)
+    shape = (rows, policy.config.horizon, widths.action)
     return Batch(
         images=images,
         instructions=(instruction,) * rows,
-        proprioception=tensor(noise.standard_normal((rows, len(robot.proprioception)), dtype=np.float32)),
+        proprioception=tensor(noise.standard_normal((rows, widths.proprioception), dtype=np.float32)),
         actions=tensor(noise.uniform(-1, 1, shape).astype(np.float32)),
         valid=torch.ones(shape[:2], dtype=torch.bool, device=device),
     )

@@ -38,6 +38,7 @@ def exact_control(policy: Policy, batches: Iterable[Batch], *, bandwidth: float 
         replace(policy.config, decoder=name, decoder_options=options),
         robot=policy.robot,
         statistics=policy.statistics,
+        widths=policy.widths,
         assets=policy.backbone.assets(),
     ).to(queries.device)
     control.backbone.load_state_dict(policy.backbone.state_dict())

@@ -1,9 +1,9 @@
 """Backbone + decoder = one policy: loss on a batch, chunk for a batch, and the checkpoint that rebuilds both."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import volar
 from volar.backbones import TABLE as BACKBONES
 from volar.core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from volar.core.errors import ConfigError, unknown_name
+from volar.core.errors import ConfigError
 from volar.core.model import (
     UNLIMITED,
     AnytimeDecoder,
@@ -30,9 +30,10 @@ from volar.core.model import (
 )
 from volar.core.registry import build_config
 from volar.core.robot import RobotSpec
-from volar.data.normalize import Normalizer, Statistics
+from volar.data.normalize import Statistics
 from volar.decoders import TABLE as DECODERS
 from volar.policies.config import PolicyConfig
+from volar.policies.parts import Normalizers, Widths, require_part, which_part
 from volar.tokenizers import TABLE as TOKENIZERS
 from volar.tokenizers import from_asset, to_asset
 
@@ -40,19 +41,13 @@ TOKENIZER_ASSET = "action_tokenizer.json"  # beside a language backbone's tokeni
 ACTION, PROPRIOCEPTION = "action", "observation.state"  # LeRobot's names of the two features
 
 
-class Normalizers:
-    """Final. Both normalisers of one data set."""
-
-    def __init__(self, config: PolicyConfig, statistics: Mapping[str, Statistics]) -> None:
-        self.action = Normalizer(statistics[ACTION], config.normalise_action)
-        self.proprioception = Normalizer(statistics[PROPRIOCEPTION], config.normalise_proprioception)
-
-
 class Policy(nn.Module):
     """Final. `robot` and `statistics` travel with the weights, so units cannot be lost.
 
     parts: instead of `statistics`, those of every data set of a mixture that are normalised each by its own; such a
     policy learns, but does not act before `load` is told whose robot it is on. normalizers: one, or one a part.
+    robots: of every part, where they differ; `robot` is then any of them, with the cameras that all share. widths: of
+    the network, by default those of the widest robot.
     """
 
     def __init__(
@@ -62,25 +57,30 @@ class Policy(nn.Module):
         robot: RobotSpec,
         statistics: Mapping[str, Statistics] | None = None,
         parts: Mapping[str, Mapping[str, Statistics]] | None = None,
+        robots: Mapping[str, RobotSpec] | None = None,
+        widths: Widths | None = None,
         assets: Mapping[str, bytes] | None = None,
     ) -> None:
         super().__init__()
         assert (statistics is None) != (parts is None)
         self.config, self.robot, self.statistics, self.parts = config, robot, dict(statistics or {}), dict(parts or {})
-        self.normalizers = tuple(Normalizers(config, each) for each in self.parts.values() or [self.statistics])
+        self.robots = dict(robots or {})
+        self.widths = widths or Widths.of([robot, *self.robots.values()])
+        known = self.parts.values() or [self.statistics]
+        self.normalizers = tuple(Normalizers(config, each, self.widths) for each in known)
         backbone, decoder = BACKBONES.load(config.backbone), DECODERS.load(config.decoder)
         self.backbone: Backbone = backbone(
             build_config(backbone, config.backbone_options),
             cameras=robot.cameras,
-            proprioception=len(robot.proprioception),
+            proprioception=self.widths.proprioception,
             assets=assets,
         )
         self.decoder: Decoder = decoder(
             build_config(decoder, config.decoder_options),
             width=self.backbone.width,
             horizon=config.horizon,
-            action_dim=robot.action.dim,
-            **_speech(config, decoder, robot.action.dim, assets),
+            action_dim=self.widths.action,
+            **_speech(config, decoder, self.widths.action, assets),
             **_layers(config, decoder, self.backbone),
         )
 
@@ -128,6 +128,8 @@ class Policy(nn.Module):
             "policy": asdict(self.config),
             "robot": self.robot.to_json(),
             **({"parts": list(self.parts)} if self.parts else {}),
+            **({"robots": {name: each.to_json() for name, each in self.robots.items()}} if self.robots else {}),
+            **({"widths": asdict(self.widths)} if self.robots or self.widths != Widths.of([self.robot]) else {}),
             "card": {**asdict(card), "kind": card.kind},
             "facts": dict(facts),
         }
@@ -148,37 +150,21 @@ class Policy(nn.Module):
         if checkpoint.config.get("kind") != "policy":
             raise ConfigError(f"{folder} holds a {checkpoint.config.get('kind')!r}, not a policy.")
         statistics, parts = None, None
+        robot, widths = RobotSpec.from_json(checkpoint.config["robot"]), checkpoint.config.get("widths")
+        robots = {name: RobotSpec.from_json(each) for name, each in checkpoint.config.get("robots", {}).items()}
         if known := checkpoint.config.get("parts"):
             parts = {name: _from_plain(checkpoint.statistics[name]) for name in known}
         else:
             statistics = _from_plain(checkpoint.statistics)
         if part is not None:
             statistics, parts = require_part(parts or {}, part, folder), None
+            robot, robots = robots.get(part, robot), {}
         policy = cls(
-            PolicyConfig(**checkpoint.config["policy"]), robot=RobotSpec.from_json(checkpoint.config["robot"]),
-            statistics=statistics, parts=parts, assets=checkpoint.assets,
+            PolicyConfig(**checkpoint.config["policy"]), robot=robot, robots=robots, statistics=statistics, parts=parts,
+            widths=Widths(**widths) if widths else None, assets=checkpoint.assets,
         )  # fmt: skip
         policy.load_state_dict(dict(checkpoint.tensors))
         return policy.to(device).eval()
-
-
-def which_part(parts: Iterable[str]) -> ConfigError:
-    return ConfigError(
-        f"The policy learned from {', '.join(map(repr, parts))}, each normalised by its own statistics. Say whose "
-        f"robot it is to act on: --part NAME of `volar evaluate` and `volar serve`, part= of `load_policy`."
-    )
-
-
-Part = TypeVar("Part")
-
-
-def require_part(parts: Mapping[str, Part], part: str, folder: Path) -> Part:
-    """Raises ConfigError for an unknown part, or any of a policy that has none."""
-    if not parts:
-        raise ConfigError(f"{folder} acts by the statistics of all its data; it has no parts, got part {part!r}.")
-    if part not in parts:
-        raise unknown_name(f"part of {folder}", part, parts)
-    return parts[part]
 
 
 def _plain(statistics: Mapping[str, Statistics]) -> dict[str, Any]:

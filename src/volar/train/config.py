@@ -13,7 +13,7 @@ from volar.policies.config import PolicyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Imitation learning of one policy from one data set, or from a mixture of several of one robot."""
+    """Imitation learning of one policy from one data set, or from a mixture of several."""
 
     policy: PolicyConfig
     """the parts of the policy"""
@@ -47,6 +47,8 @@ class TrainConfig:
     """of several data sets, how often each is drawn, relative to one another; by default every window counts alike"""
     mixture_statistics: Literal["pooled", "own"] | None = None
     """of several data sets: normalise all by the statistics of all rows together, or each by its own"""
+    mixture_pad: bool = False
+    """data sets of different robots: continue narrower actions and proprioception with zeros; needs `own` statistics"""
     validate_every: int = 250
     """steps"""
     checkpoint_every: int = 500
@@ -69,6 +71,16 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
         if any(not 0 < weight < float("inf") for weight in self.mixture_weights or ()):
             raise ConfigError(f"mixture_weights must be positive numbers, got {list(self.mixture_weights or ())}.")
+        if self.mixture_pad and self.mixture_statistics != "own":
+            raise ConfigError(
+                f"mixture_pad joins robots whose numbers mean different things, so each must be normalised by its own "
+                f"statistics: mixture_statistics must be 'own', got {self.mixture_statistics!r}."
+            )
+        if self.mixture_pad and self.robot is not None:
+            raise ConfigError(
+                "With mixture_pad every data set keeps a robot of its own, which the recipe's `robot` cannot be; leave "
+                "it out, and let each data set say its own: `volar data convert --robot FILE`."
+            )
         if self.learning_rate <= 0 or self.clip <= 0:
             raise ConfigError(f"learning_rate and clip must be positive, got {self.learning_rate} and {self.clip}.")
 
@@ -80,9 +92,12 @@ class TrainConfig:
 FREE = ("log_every", "checkpoint_every", "workers", "track", "episodes")
 
 
+LATER = {"mixture_pad": False}  # what a run was trained with that was begun before these could be chosen
+
+
 def require_same(ours: TrainConfig, theirs: dict[str, Any], *, where: str) -> None:
     """A run is resumed with the settings it began with; ConfigError lists every difference."""
-    mine = json.loads(json.dumps(ours.to_json()))
+    mine, theirs = json.loads(json.dumps(ours.to_json())), LATER | theirs
     keys = sorted((mine.keys() | theirs.keys()) - set(FREE))
     different = [
         f"{key}: {theirs.get(key)} there, {mine.get(key)} now" for key in keys if theirs.get(key) != mine.get(key)

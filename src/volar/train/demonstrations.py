@@ -3,7 +3,7 @@ cut into windows. Nothing here knows of gradients."""
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,13 +74,17 @@ def identity(parts: Sequence[Demonstrations]) -> str:
     return "+".join(part.kept.identity for part in parts)
 
 
-def one_robot(parts: Sequence[Demonstrations], config: TrainConfig) -> RobotSpec:
-    """The robot of all data sets. Raises ConfigError that lists every point on which two differ."""
+def robots_of(parts: Sequence[Demonstrations], config: TrainConfig) -> dict[str, RobotSpec]:
+    """The robot of every data set: the same one, or with `mixture_pad` at least one with the same cameras, which are
+    then in the same order. Raises ConfigError that lists every point on which two differ and must not."""
     first, *others = parts
-    robot = robot_of(first.dataset, config)
+    robots = {first.name: (robot := robot_of(first.dataset, config))}
     for part in others:
-        require_match(robot, robot_of(part.dataset, config), our_name=first.name, their_name=part.name)
-    return robot
+        own = robot_of(part.dataset, config)
+        compared = replace(robot, cameras=own.cameras) if config.mixture_pad else own
+        require_match(robot, compared, our_name=first.name, their_name=part.name)
+        robots[part.name] = replace(own, cameras=robot.cameras)
+    return robots
 
 
 def robot_of(dataset: Dataset, config: TrainConfig) -> RobotSpec:
@@ -88,7 +92,8 @@ def robot_of(dataset: Dataset, config: TrainConfig) -> RobotSpec:
     if dataset.spec is None and config.robot is None:
         raise ConfigError(
             f"{dataset.root} does not say what its actions mean (control mode, rotation, gripper sign, frame, rate). "
-            f"Give the recipe a RobotSpec: TrainConfig(robot=RobotSpec(...))."
+            f"Give the recipe a RobotSpec: TrainConfig(robot=RobotSpec(...)), or the data set: `volar data convert "
+            f"--robot FILE`."
         )
     if dataset.spec is not None and config.robot is not None:
         require_match(dataset.spec, config.robot, our_name="The data set", their_name="the recipe's robot")
@@ -101,11 +106,12 @@ def robot_of(dataset: Dataset, config: TrainConfig) -> RobotSpec:
 
 def new_policy(parts: Sequence[Demonstrations], config: TrainConfig) -> Policy:
     """A policy with the weights that the seed names and the statistics of what it will learn from."""
-    robot, names = one_robot(parts, config), (ACTION, PROPRIOCEPTION)
+    robots, names = robots_of(parts, config), (ACTION, PROPRIOCEPTION)
+    robot = robots[parts[0].name]
     own = {part.name: {name: part.kept.statistics[name] for name in names} for part in parts}
     torch.manual_seed(config.seed)
     if config.mixture_statistics == "own":
-        return Policy(config.policy, robot=robot, parts=own)
+        return Policy(config.policy, robot=robot, parts=own, robots=robots if config.mixture_pad else None)
     statistics: Mapping[str, Statistics] = own[parts[0].name]
     if len(parts) > 1:
         statistics = pooled_statistics([{name: part.dataset.arrays[name] for name in names} for part in parts])
@@ -139,7 +145,8 @@ def prepare_data(parts: Sequence[Demonstrations], policy: Policy, config: TrainC
                     part, policy, cameras, features[part.name], stride=config.stride, validation=validation
                 )
                 for part in parts
-            }
+            },
+            pad=config.mixture_pad,
         )
 
     seconds = time.perf_counter() - started
@@ -175,13 +182,13 @@ def _windows(
     )  # fmt: skip
 
 
-def _mixed(windows: Mapping[str, Windows]) -> Windows | Mixture:
-    return next(iter(windows.values())) if len(windows) == 1 else Mixture(windows)
+def _mixed(windows: Mapping[str, Windows], *, pad: bool) -> Windows | Mixture:
+    return next(iter(windows.values())) if len(windows) == 1 else Mixture(windows, pad=pad)
 
 
 def fit_tokenizer(parts: Sequence[Demonstrations], policy: Policy, config: TrainConfig) -> None:
     """On at most 20,000 chunks of the training split, spread over all of it."""
-    windows = _mixed({part.name: _windows(part, policy, (), None) for part in parts})
+    windows = _mixed({part.name: _windows(part, policy, (), None) for part in parts}, pad=config.mixture_pad)
     chosen = np.linspace(0, len(windows) - 1, min(len(windows), 20_000)).astype(int)
     chunks = normalised(policy, windows.__getitems__(chosen.tolist())).actions
     policy.fit_tokenizer(chunks, generator=torch.Generator().manual_seed(config.seed))
@@ -196,16 +203,20 @@ class Normalised:
 
 
 def normalised(policy: Policy, raw: WindowBatch) -> Normalised:
-    """By the statistics of the policy; in a mixture that keeps them apart, each row by its own data set's."""
+    """By the statistics of the policy; in a mixture that keeps them apart, each row by its own data set's. What is
+    narrower than the network is continued with zeros."""
     rows = [(slice(None), policy.normalizers[0])]
     if len(policy.normalizers) > 1:
         if raw.part is None:
             raise ConfigError(f"The batch does not say which of {sorted(policy.parts)} its rows are from.")
         rows = [(np.flatnonzero(raw.part == index), own) for index, own in enumerate(policy.normalizers)]
-    proprioception, actions = (np.empty(values.shape, np.float32) for values in (raw.proprioception, raw.actions))
+    widths = policy.widths
+    proprioception = np.empty((*raw.proprioception.shape[:-1], widths.proprioception), np.float32)
+    actions = np.empty((*raw.actions.shape[:-1], widths.action), np.float32)
     for chosen, own in rows:
-        proprioception[chosen] = own.proprioception.normalize(raw.proprioception[chosen])
-        actions[chosen] = own.action.normalize(raw.actions[chosen])
+        p, a = (each.statistics.dim if policy.parts else None for each in (own.proprioception, own.action))
+        proprioception[chosen] = own.proprioception.normalize(raw.proprioception[chosen, :p])
+        actions[chosen] = own.action.normalize(raw.actions[chosen, :, :a])
     return Normalised(torch.from_numpy(proprioception), torch.from_numpy(actions))
 
 

@@ -26,9 +26,9 @@ from volar.train.demonstrations import (
     Data,
     identity,
     new_policy,
-    one_robot,
     open_demonstrations,
     prepare_data,
+    robots_of,
     to_batch,
 )
 from volar.train.spending import Spending
@@ -110,7 +110,7 @@ def train(
     if config.track != "none" and find_spec(config.track) is None:
         raise ConfigError(f"The tracker {config.track!r} is missing: pip install {config.track}, or --track none.")
     parts = open_demonstrations([data] if isinstance(data, str | Path) else data, config)
-    one_robot(parts, config)
+    rates = {name: robot.action.rate_hz for name, robot in robots_of(parts, config).items()}
     run = {"kind": "training", "config": json.loads(json.dumps(config.to_json())), "data": identity(parts)}
     if (out / "run.json").is_file():
         before = json.loads((out / "run.json").read_text())
@@ -128,7 +128,11 @@ def train(
         splits = prepare_data(parts, policy, config, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process and not (out / "run.json").is_file():
-        facts = {**run, "fingerprint": fingerprint(seed=config.seed)}
+        facts = {**run, **({"rates_hz": rates} if config.mixture_pad else {})}
+        facts["fingerprint"] = fingerprint(seed=config.seed)
+        if progress and len(set(rates.values())) > 1:
+            told = ", ".join(f"{name} {rate:g} Hz" for name, rate in rates.items())
+            Console(stderr=True).print(f"A chunk of {config.policy.horizon} actions lasts differently long: {told}.")
         write_files({out / "run.json": json.dumps(facts, indent=1).encode()})
     if config.track != "none":
         accelerator.init_trackers("volar", config={"run": json.dumps(run)})
