@@ -18,8 +18,9 @@ from variants import EVALUATIONS, STOPS, TASKS, TOKENIZERS
 
 from volar.statistics.intervals import Interval
 
-ITERATIVE = ("flow", "diffusion", "equilibrium", "discrete_diffusion-fast")
-POINTS = ("regression", "mip", "autoregressive-fast", "blockwise-fast")
+ITERATIVE = ("flow", "diffusion", "equilibrium", "discrete_diffusion-fast", "discrete_diffusion-beast")
+POINTS = ("regression", "mip", "autoregressive-beast", "blockwise-beast")
+ALGORITHMS = ("autoregressive", "jacobi", "blockwise", "discrete_diffusion")
 SHORT = [task.partition("/")[2].removesuffix("-red") for task in TASKS]
 FIXED, STOPPED = "equilibrium/64", "equilibrium/stop-0.5"
 RESAMPLES = 2000
@@ -50,16 +51,14 @@ def table(head: list[str], body: list[str]) -> str:
     return "\n".join([row(*head), row(*["---"] * len(head)), *body]) + "\n"
 
 
-def rates_table(found: Mapping[str, CellResult], names: list[str]) -> str:
+def rates_table(found: Mapping[str, CellResult], clock: Mapping[str, float], names: list[str]) -> str:
     body = []
     for name in names:
         if name in found:
-            cell = found[name]
+            cell, ms = found[name], f"{clock[name]:.1f}" if name in clock else ""
             each = [percent(cell.task_interval(k)) for k in range(len(TASKS))]
-            body.append(
-                row(name, f"{cell.evaluations.mean():.1f}", f"{cell.latency:.0f}", *each, percent(cell.interval()))
-            )
-    return table(["cell", "evaluations", "ms per batch", *SHORT, "mean"], body)
+            body.append(row(name, f"{cell.evaluations.mean():.1f}", ms, *each, percent(cell.interval())))
+    return table(["cell", "evaluations", "ms", *SHORT, "mean"], body)
 
 
 def decline(found: Mapping[str, CellResult], decoder: str, counts: list[int], task: int) -> dict[str, Any]:
@@ -125,6 +124,12 @@ def stop_regret(found: Mapping[str, CellResult]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def each_task(found: Mapping[str, CellResult], name: str, base: str) -> dict[str, Interval]:
+    """name minus base."""
+    tasks = {short: difference(found[name], found[base], k) for k, short in enumerate(SHORT)}
+    return {"all": difference(found[name], found[base]), **tasks}
+
+
 def study(found: Mapping[str, CellResult]) -> dict[str, Any]:
     results: dict[str, Any] = {"tasks": TASKS}
     counts = {name: [count for count in EVALUATIONS if f"{name}/{count}" in found] for name in (*ITERATIVE, "exact")}
@@ -140,21 +145,18 @@ def study(found: Mapping[str, CellResult]) -> dict[str, Any]:
         results["E3_fixed_64"] = {short: auroc_interval(fixed.strangeness[:, k], 1 - fixed.success[:, k])
                                   for k, short in enumerate(SHORT)}  # fmt: skip
     results["E4"] = {
-        str(count): {"all": difference(found[f"equilibrium/{count}"], found[f"flow/{count}"]),
-                     **{short: difference(found[f"equilibrium/{count}"], found[f"flow/{count}"], k)
-                        for k, short in enumerate(SHORT)}}
+        str(count): each_task(found, f"equilibrium/{count}", f"flow/{count}")
         for count in EVALUATIONS if {f"equilibrium/{count}", f"flow/{count}"} <= found.keys()
     }  # fmt: skip
     if "equilibrium/warm-0.5" in found:
         versus = (("fixed, warm", "equilibrium/warm-0", FIXED), ("stop, cold", STOPPED, FIXED),
-                  ("stop, warm", "equilibrium/warm-0.5", STOPPED))  # fmt: skip
-        results["parts"] = {
-            f"{name} minus {base}": {
-                "all": difference(found[cell], found[base]),
-                **{short: difference(found[cell], found[base], k) for k, short in enumerate(SHORT)},
-            }
-            for name, cell, base in versus
-        }
+                  ("stop, warm", "equilibrium/warm-0.5", STOPPED), ("stop, cold", STOPPED, "flow/8"))  # fmt: skip
+        results["parts"] = {f"{name} minus {base}": each_task(found, cell, base) for name, cell, base in versus}
+    crossed = [(f"{algorithm}-{tokenizer}", f"autoregressive-{tokenizer}")
+               for tokenizer in TOKENIZERS for algorithm in ALGORITHMS[1:]]  # fmt: skip
+    results["against_autoregressive"] = {
+        name: each_task(found, name, base) for name, base in crossed if {name, base} <= found.keys()
+    }
     if "regression" in found:
         rivals = (
             "mip",
@@ -162,15 +164,12 @@ def study(found: Mapping[str, CellResult]) -> dict[str, Any]:
             "flow/16",
             "diffusion/8",
             "equilibrium/64",
-            "discrete_diffusion-fast/16",
-            *POINTS[2:],
+            "discrete_diffusion-beast/16",
+            "autoregressive-beast",
+            "autoregressive-fast",
         )
         others = [name for name in rivals if name in found]
-        results["against_regression"] = {
-            name: {"all": difference(found[name], found["regression"]),
-                   **{short: difference(found[name], found["regression"], k) for k, short in enumerate(SHORT)}}
-            for name in others
-        }  # fmt: skip
+        results["against_regression"] = {name: each_task(found, name, "regression") for name in others}
     return results
 
 
@@ -179,10 +178,13 @@ def difference_table(found: Mapping[str, Mapping[str, Interval]], head: str) -> 
                                           for name, each in found.items()])  # fmt: skip
 
 
-def pages(found: Mapping[str, CellResult], results: dict[str, Any]) -> str:
+def pages(found: Mapping[str, CellResult], clock: Mapping[str, float], results: dict[str, Any]) -> str:
     sweep = [f"{name}/{count}" for name in (*ITERATIVE, "exact") for count in EVALUATIONS]
-    algorithms = ("autoregressive", "jacobi", "blockwise", "discrete_diffusion")
-    parts = ["## Success against evaluations\n", rates_table(found, [*sweep, *POINTS])]
+    parts = [
+        "# Tables of the decoder study\n\nSuccess in % with 95 % intervals; see [decoders.md](../decoders.md).",
+        "Milliseconds are those of one decision of one robot.\n",
+    ]
+    parts += ["## Success against evaluations\n", rates_table(found, clock, [*sweep, *POINTS])]
     parts += ["## Against regression\n", difference_table(results.get("against_regression", {}), "minus regression")]
     parts += ["## E4: equilibrium minus flow\n", difference_table(results["E4"], "evaluations")]
     body = [
@@ -191,29 +193,30 @@ def pages(found: Mapping[str, CellResult], results: dict[str, Any]) -> str:
     ]  # fmt: skip
     parts += ["## E1: best number of evaluations against the largest\n",
               table(["decoder", "task", "best", "what the best gains"], body)]  # fmt: skip
-    parts += ["## E2: stopping residual\n", rates_table(found, [f"equilibrium/stop-{stop:g}" for stop in STOPS])]
+    parts += ["## E2: stopping residual\n", rates_table(found, clock, [f"equilibrium/stop-{stop:g}" for stop in STOPS])]
     parts += ["## Parts of equilibrium matching\n",
-              rates_table(found, [FIXED, "equilibrium/warm-0", STOPPED, "equilibrium/warm-0.5"]),
+              rates_table(found, clock, [FIXED, "equilibrium/warm-0", STOPPED, "equilibrium/warm-0.5"]),
               "\n" + difference_table(results.get("parts", {}), "difference")]  # fmt: skip
-    crossed = [f"{algorithm}-{tokenizer}" for tokenizer in TOKENIZERS for algorithm in algorithms]
-    parts += ["## Tokenizer and decoding algorithm\n", rates_table(found, crossed)]
+    crossed = [f"{algorithm}-{tokenizer}" for tokenizer in TOKENIZERS for algorithm in ALGORITHMS]
+    parts += ["## Tokenizer and decoding algorithm\n", rates_table(found, clock, crossed),
+              "\n" + difference_table(results["against_autoregressive"], "minus autoregressive")]  # fmt: skip
     return "\n".join(parts)
 
 
-def figures(out: Path, found: Mapping[str, CellResult]) -> None:
-    for name, place in (
-        ("evaluations", lambda cell: cell.evaluations.mean()),
-        ("milliseconds", lambda cell: cell.latency),
-    ):
+def figures(out: Path, found: Mapping[str, CellResult], clock: Mapping[str, float]) -> None:
+    evaluations = {name: float(cell.evaluations.mean()) for name, cell in found.items()}
+    for name, place in (("evaluations", evaluations), ("milliseconds", clock)):
         panels = {}
         for task, short in enumerate(SHORT):
             curves = []
             for decoder in (*ITERATIVE, "exact"):
-                there = [found[f"{decoder}/{count}"] for count in EVALUATIONS if f"{decoder}/{count}" in found]
-                curves.append(Curve(decoder, [(place(cell), cell.task_interval(task)) for cell in there]))
+                counts = [f"{decoder}/{count}" for count in EVALUATIONS]
+                there = [cell for cell in counts if cell in place.keys() & found.keys()]
+                curves.append(Curve(decoder, [(place[cell], found[cell].task_interval(task)) for cell in there]))
             curves += [
-                Curve(one, [(place(found[one]), found[one].task_interval(task))]) for one in POINTS if one in found
-            ]
+                Curve(one, [(place[one], found[one].task_interval(task))])
+                for one in POINTS if one in place.keys() & found.keys()
+            ]  # fmt: skip
             panels[short] = [curve for curve in curves if curve.points]
         (out / f"success_{name}.svg").write_text(draw(panels, f"{name} per decision"))
 
@@ -224,9 +227,11 @@ def main(command: Analyse) -> None:
         save(raw, rows(sorted(path for path in command.runs.iterdir() if (path / "episodes.jsonl").exists())))
     found = cells(load(raw))
     results = study(found)
+    timed = command.out / "clock.json"
+    clock = json.loads(timed.read_text())["milliseconds"] if timed.exists() else {}
     (command.out / "results.json").write_text(json.dumps(results, indent=1, default=vars))
-    (command.out / "tables.md").write_text(pages(found, results))
-    figures(command.out, found)
+    (command.out / "tables.md").write_text(pages(found, clock, results))
+    figures(command.out, found, clock)
     print((command.out / "tables.md").read_text())
 
 

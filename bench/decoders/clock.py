@@ -1,4 +1,4 @@
-"""Milliseconds of one decision of one robot, for every cell of the sweep: interleaved rounds, medians, one thread.
+"""Milliseconds of one decision of one robot, for all cells but the exact field's: interleaved rounds, one thread.
 
 python bench/decoders/clock.py --out RUN --results docs/results/decoders/clock.json
 """
@@ -29,7 +29,7 @@ class Clock:
 
 def main(command: Clock) -> None:
     torch.set_num_threads(1)
-    cells = {**PARTS["sweep"](), **PARTS["tokens"]()}
+    cells = {**PARTS["sweep"](), **PARTS["stops"](), **PARTS["tokens"]()}
     maker = Maker(command.out, cells)
     env = make_env(TASKS[0], cameras={})
     env.reset(FIRST_SCENE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from volar.statistics.intervals import Interval
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 330, 230, 48, 34, 26
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555", "#e69f00", "#56b4e9", "#000000", "#8c564b")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555", "#e69f00", "#56b4e9", "#000000", "#8c564b", "#808000")
 DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4")
 
 

@@ -46,7 +46,7 @@ class Cell:
 def sweep() -> dict[str, Cell]:
     """(a) Success against evaluations; EqM at a fixed number, without its stop."""
     free = {"equilibrium": {"stop": 0.0}}
-    iterative = ("flow", "diffusion", "equilibrium", "discrete_diffusion-fast")
+    iterative = ("flow", "diffusion", "equilibrium", "discrete_diffusion-fast", "discrete_diffusion-beast")
     cells = {
         f"{name}/{count}": Cell(variant=name, options=free.get(name, {}), evaluations=count)
         for name in iterative for count in EVALUATIONS if count <= (128 if name in LONG else 64)
