@@ -22,7 +22,7 @@ from volar.core.errors import ConfigError
 from volar.data import layout
 from volar.data.pictures import coding_of
 from volar.data.recording import differences
-from volar.data.summaries import summarize, summarize_pixels
+from volar.data.summaries import summarize_pixels, summarize_together
 
 # stats.json is renewed when the data have doubled, so that its cost per episode is constant
 STATS_GROWTH = 2
@@ -231,7 +231,7 @@ def _summaries(
 ) -> dict[str, dict[str, Any]]:
     """stats.json of these rows."""
     images = {key: summarize_pixels(counts, num_frames) for key, counts in pixels.items()}
-    return images | {key: summarize(values) for key, values in numbers.items()}
+    return images | summarize_together(numbers)
 
 
 def _json(data: Mapping[str, Any]) -> bytes:

@@ -24,6 +24,17 @@ def summarize(values: Shaped[np.ndarray, "n d"]) -> dict[str, Any]:
     return {name: value.tolist() for name, value in summary.items()} | {"count": [len(exact)]}
 
 
+def summarize_together(columns: Mapping[str, Shaped[np.ndarray, "n _"]]) -> dict[str, dict[str, Any]]:
+    """`summarize` of each: side by side, many narrow columns cost little more than one."""
+    wide = summarize(np.concatenate([np.asarray(values, dtype=np.float64) for values in columns.values()], axis=1))
+    ends = np.cumsum([values.shape[1] for values in columns.values()]).tolist()
+    places = zip(columns, [0, *ends], ends, strict=False)
+    return {
+        key: {name: whole if name == "count" else whole[start:end] for name, whole in wide.items()}
+        for key, start, end in places
+    }
+
+
 def sampled_pictures(length: int) -> Int64[np.ndarray, " s"]:
     """Which pictures of an episode are counted: evenly spread, the first and the last among them."""
     return np.unique(np.linspace(0, length - 1, min(length, SAMPLED_PICTURES)).round().astype(np.int64))
