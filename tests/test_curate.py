@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from volar.data.curation.information import contributions, ksg
 from volar.data.curation.motion import spectral_arc_length
 from volar.data.curation.scores import Evidence, Scores, task_groups
 from volar.data.curation.select import (
+    choice,
     keep_all,
     keep_listed,
     keep_top,
     read_episodes,
+    read_weights,
     weights,
     worst_segments,
     write_choice,
@@ -32,7 +35,7 @@ from volar.policies.config import PolicyConfig
 from volar.statistics.auc import Ranked, area_under_curve, mean_area
 from volar.train.config import TrainConfig
 from volar.train.curation import TABLE
-from volar.train.loop import train
+from volar.train.loop import Loop, train
 
 SPEC = RobotSpec(
     action=ActionSpec(
@@ -353,9 +356,74 @@ def test_training_on_a_list_of_all_episodes_is_training_on_all(made, trained, tm
         train(listed, Path(dataset.root), tmp_path / "run", device="cpu", progress=False)
 
 
+def test_training_draws_by_the_weights_of_a_choice_and_goes_on_bit_for_bit(made, tmp_path, monkeypatch):
+    """Weights decide what is drawn: a run is resumed with them exactly, and only with them."""
+    dataset, path = made("wrong_goal"), tmp_path / "kept.json"
+    found = {"smoothness": TABLE.load("smoothness")(dataset, hand("wrong_goal"))}
+    content = choice(dataset, found, keep=0.75, temperature=1.0)
+    write_choice(path, content)
+    short = replace(RECIPE, steps=12, episodes=str(path), checkpoint_every=5)
+    weighted = replace(short, episode_weights=True)
+    run = partial(train, data=Path(dataset.root), device="cpu", progress=False)
+    straight = run(weighted, out=tmp_path / "straight")
+    drawn, one_step = [], Loop._one_step
+
+    def dies_at_eight(self, raw):
+        drawn.extend(raw.episode.tolist())
+        if self.step == 8:
+            raise KeyboardInterrupt
+        return one_step(self, raw)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Loop, "_one_step", dies_at_eight)
+        run(weighted, out=tmp_path / "broken")
+    assert set(drawn) <= set(content["episodes"])
+    heavy = np.argsort([content["weights"][episode] for episode in content["episodes"]])
+    half = len(heavy) // 2
+    counts = np.bincount(drawn, minlength=len(content["weights"]))[content["episodes"]]
+    assert counts[heavy[half:]].sum() > 1.5 * counts[heavy[:half]].sum()
+
+    def same(one, other):
+        return (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+    assert same(straight, run(weighted, out=tmp_path / "broken"))
+    assert not same(straight, run(short, out=tmp_path / "alike"))
+    with pytest.raises(ConfigError, match="episode_weights: False there, True now"):
+        run(weighted, out=tmp_path / "alike")
+    content["weights"][content["episodes"][0]] += 0.5
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="other data"):
+        run(weighted, out=tmp_path / "straight")
+    run(short, out=tmp_path / "alike")  # to which the weights mean nothing
+
+
+def test_weights_that_mean_nothing_are_refused(made, tmp_path):
+    dataset, path = made("noise"), tmp_path / "kept.json"
+    count = len(dataset.episodes)
+    content = {"episodes": [0, 1], "weights": [1.0] * count}
+    path.write_text(json.dumps(content))
+    assert read_weights(f"@{path}", dataset).tolist() == content["weights"]
+    with pytest.raises(ConfigError, match="--episodes FILE"):
+        replace(RECIPE, episode_weights=True)
+    for changes, reason in (
+        ([0, 1], "no weights"),
+        ({"weights": "heavy"}, "no weights"),
+        ({"weights": [1.0] * (count + 1)}, "another data set"),
+        ({"data": "0" * 64}, "another data set"),
+        ({"weights": [1, -1.0] + [1.0] * (count - 2)}, "that of episode 1 is not"),
+        ({"weights": [float("nan")] * count}, "that of episode 0 is not"),
+        ({"weights": [True] * count}, "that of episode 0 is not"),
+        ({"weights": [10**400] * count}, "that of episode 0 is not"),
+        ({"weights": [0.0, 0] + [1.0] * (count - 2)}, "none could be drawn"),
+    ):
+        path.write_text(json.dumps(content | changes if isinstance(changes, dict) else changes))
+        with pytest.raises(ConfigError, match=reason):
+            keep_listed(dataset, path, 0.0, 0, weighted=True)
+
+
 def test_the_command_writes_what_training_reads(made, tmp_path):
     dataset, out = made("noise"), tmp_path / "kept.json"
-    command = Curate(path=Path(dataset.root), score=("deminf", "smoothness"), keep=0.5, out=out, dimensions=("x", "y"))
+    command = Curate(path=dataset.root, score=("deminf", "smoothness"), keep=0.5, out=out, dimensions=("x", "y"))
     output = curate(command)
     kept = read_episodes(out)
     assert len(kept) == 16 and list(kept) == output.data["episodes"]

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from volar.core.errors import ConfigError
 from volar.data import layout
@@ -141,6 +141,32 @@ class Draws:
             taken.append(int(np.floor(left * share + 0.5)))
             left -= taken[-1]
         return [*taken, left]
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeDraws:
+    """The same for one data set whose episodes weigh differently: a window is drawn in proportion to the weight of its
+    episode, so that equal weights draw all windows alike.
+
+    starts: see `Windows.starts`. weights: of every episode. With replacement, but spread over each batch: its i-th
+    draw falls into the i-th of `batch` stretches of equal weight.
+    """
+
+    starts: Int64[np.ndarray, " e1"]
+    weights: Float64[np.ndarray, " e"]
+    batch: int
+    seed: int
+
+    def indices(self, number: int) -> Int64[np.ndarray, " b"]:
+        """Batch `number` as indices of the windows."""
+        counts = np.diff(self.starts)
+        bounds = np.concatenate([[0.0], np.cumsum(counts * self.weights)])
+        within = np.random.default_rng((self.seed, number)).random(self.batch)
+        points = (np.arange(self.batch) + within) / self.batch * bounds[-1]
+        # Rounding may bring a point to the very end, behind every episode that may be drawn.
+        episodes = np.minimum(np.searchsorted(bounds, points, side="right") - 1, np.flatnonzero(self.weights)[-1])
+        nth = ((points - bounds[episodes]) / self.weights[episodes]).astype(np.int64)
+        return self.starts[episodes] + np.minimum(nth, counts[episodes] - 1)
 
 
 def part_names(roots: Sequence[str]) -> tuple[str, ...]:

@@ -115,6 +115,11 @@ class Windows:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    @property
+    def starts(self) -> Int64[np.ndarray, " e1"]:
+        """Index of every episode's first window, the episodes in ascending order; then the number of windows."""
+        return self._starts
+
     def __getitem__(self, index: int) -> WindowBatch:
         """A batch of one."""
         return self.__getitems__([index])

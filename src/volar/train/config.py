@@ -43,6 +43,8 @@ class TrainConfig:
     """fraction of each task's episodes held out"""
     episodes: str | None = None
     """file that lists the episodes to learn from, such as `volar data curate` writes; by default all"""
+    episode_weights: bool = False
+    """draw episodes in proportion to the weights in that file; by default every window counts alike"""
     mixture_weights: tuple[float, ...] | None = None
     """of several data sets, how often each is drawn, relative to one another; by default every window counts alike"""
     mixture_statistics: Literal["pooled", "own"] | None = None
@@ -71,6 +73,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
         if any(not 0 < weight < float("inf") for weight in self.mixture_weights or ()):
             raise ConfigError(f"mixture_weights must be positive numbers, got {list(self.mixture_weights or ())}.")
+        if self.episode_weights and self.episodes is None:
+            raise ConfigError("episode_weights needs the file that holds them: --episodes FILE of `volar data curate`.")
         if self.mixture_pad and self.mixture_statistics != "own":
             raise ConfigError(
                 f"mixture_pad joins robots whose numbers mean different things, so each must be normalised by its own "
@@ -92,7 +96,8 @@ class TrainConfig:
 FREE = ("log_every", "checkpoint_every", "workers", "track", "episodes")
 
 
-LATER = {"mixture_pad": False}  # what a run was trained with that was begun before these could be chosen
+# What a run was trained with that was begun before these could be chosen.
+LATER = {"mixture_pad": False, "episode_weights": False}
 
 
 def require_same(ours: TrainConfig, theirs: dict[str, Any], *, where: str) -> None:

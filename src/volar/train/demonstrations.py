@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from volar.core.errors import ConfigError
@@ -66,7 +67,8 @@ def kept_episodes(dataset: Dataset, config: TrainConfig) -> Kept:
     """What the config lets a policy learn from, split into training and validation."""
     if config.episodes is None:
         return keep_all(dataset, config.validation, config.seed)
-    return keep_listed(dataset, config.episodes, config.validation, config.seed)
+    weighted = config.episode_weights
+    return keep_listed(dataset, config.episodes, config.validation, config.seed, weighted=weighted)
 
 
 def identity(parts: Sequence[Demonstrations]) -> str:
@@ -121,13 +123,15 @@ def new_policy(parts: Sequence[Demonstrations], config: TrainConfig) -> Policy:
 @dataclass(frozen=True)
 class Data:
     """The two splits, ready to be read. frames: of all demonstrations. feature_seconds: what storing the frozen part's
-    output took now; feature_flops: what it takes, stored before or not."""
+    output took now; feature_flops: what it takes, stored before or not. weights: see `Kept`; only of a single data set.
+    """
 
     train: Windows | Mixture
     validation: Windows | Mixture
     frames: int
     feature_seconds: float
     feature_flops: int
+    weights: Float64[np.ndarray, " e"] | None = None
 
 
 def prepare_data(parts: Sequence[Demonstrations], policy: Policy, config: TrainConfig, *, progress: bool) -> Data:
@@ -150,7 +154,8 @@ def prepare_data(parts: Sequence[Demonstrations], policy: Policy, config: TrainC
         )
 
     seconds = time.perf_counter() - started
-    return Data(split(False), split(True), sum(part.kept.frames for part in parts), seconds, flops)
+    frames, weights = sum(part.kept.frames for part in parts), parts[0].kept.weights
+    return Data(split(False), split(True), frames, seconds, flops, weights)
 
 
 def _features(part: Demonstrations, policy: Policy, config: TrainConfig, *, progress: bool) -> dict[str, np.ndarray]:

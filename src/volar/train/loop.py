@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 from volar.core.atomic import write_files
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.fingerprint import fingerprint
-from volar.data.mixture import Draws, Mixture
+from volar.data.mixture import Draws, EpisodeDraws, Mixture
 from volar.data.windows import WindowBatch, Windows
 from volar.policies.vla import Policy
 from volar.train.config import TrainConfig, require_same
@@ -54,9 +54,9 @@ class Shuffled(Sampler[list[int]]):
 
 
 class Weighted(Sampler[list[int]]):
-    """The same, when the parts of a mixture are drawn by weight."""
+    """The same, when the parts of a mixture or the episodes of a data set are drawn by weight."""
 
-    def __init__(self, draws: Draws, *, start: int, rank: int, world: int) -> None:
+    def __init__(self, draws: Draws | EpisodeDraws, *, start: int, rank: int, world: int) -> None:
         self.draws, self.start, self.rank, self.world = draws, start, rank, world
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -218,6 +218,8 @@ class Loop:
         if isinstance(train, Mixture) and (shares := self.config.mixture_weights):
             sizes = tuple(map(len, train.parts.values()))
             return Weighted(Draws(sizes, shares, self.config.batch, seed), **place)
+        if isinstance(train, Windows) and self.data.weights is not None:
+            return Weighted(EpisodeDraws(train.starts, self.data.weights, self.config.batch, seed), **place)
         return Shuffled(len(train), batch=self.config.batch, seed=seed, **place)
 
     def _one_step(self, raw: WindowBatch) -> dict[str, float]:

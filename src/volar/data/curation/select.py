@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -19,6 +19,7 @@ from volar.data.normalize import Statistics, exact_statistics
 from volar.data.windows import Split, split_episodes
 
 KIND = "curation"
+LARGEST: Final = 1e100  # of a weight: sums of many stay finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,33 +104,57 @@ def write_choice(path: Path, content: Mapping[str, Any]) -> None:
     write_files({path: json.dumps(content, indent=1, allow_nan=False).encode()})
 
 
-def read_episodes(path: str | Path) -> tuple[int, ...]:
-    """Episode indices, ascending, from a file: a plain JSON list of them, or what `volar data curate` wrote. A leading
-    "@" is ignored. ConfigError for anything else."""
+def _read(path: str | Path) -> Any:
     place = Path(str(path).removeprefix("@"))
     try:
-        content = json.loads(place.read_text())
+        return json.loads(place.read_text())
     except FileNotFoundError:
         raise ConfigError(f"There is no list of episodes at {place}; `volar data curate` writes one.") from None
     except ValueError as error:  # not JSON, or not UTF-8
         raise ConfigError(f"{place} is not JSON ({error}).") from error
+
+
+def read_episodes(path: str | Path) -> tuple[int, ...]:
+    """Episode indices, ascending, from a file: a plain JSON list of them, or what `volar data curate` wrote. A leading
+    "@" is ignored. ConfigError for anything else."""
+    content = _read(path)
     listed = content.get("episodes") if isinstance(content, dict) else content
     if not isinstance(listed, list) or not listed or not all(type(index) is int and index >= 0 for index in listed):
-        raise ConfigError(f"{place}: expected a list of episode numbers, or an object with such a list as 'episodes'.")
+        raise ConfigError(f"{path}: expected a list of episode numbers, or an object with such a list as 'episodes'.")
     if len(set(listed)) < len(listed):
-        raise ConfigError(f"{place} names an episode twice.")
+        raise ConfigError(f"{path} names an episode twice.")
     return tuple(sorted(listed))
+
+
+def read_weights(path: str | Path, dataset: Dataset) -> Float64[np.ndarray, " e"]:
+    """The weight of every episode of `dataset`, kept or not, from what `volar data curate` wrote, or from an object
+    with such a list as "weights". ConfigError for anything else, or where it was written for another data set."""
+    content = _read(path)
+    listed = content.get("weights") if isinstance(content, dict) else None
+    if not isinstance(listed, list):
+        raise ConfigError(f"{path} has no weights; `volar data curate` writes them beside the list of episodes.")
+    if len(listed) != len(dataset.episodes) or content.get("data", dataset.content_hash()) != dataset.content_hash():
+        raise ConfigError(
+            f"{path} weighs {len(listed)} episodes of another data set than {dataset.root}, which has "
+            f"{len(dataset.episodes)}; run `volar data curate` on this one."
+        )
+    bad = [i for i, weight in enumerate(listed) if type(weight) not in (int, float) or not 0 <= weight <= LARGEST]
+    if bad:
+        raise ConfigError(f"{path}: weights are numbers from 0 to {LARGEST:g}; that of episode {bad[0]} is not.")
+    return np.asarray(listed, dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """What a policy learns from. frames: of the kept demonstrations. statistics: feature -> those of their rows.
-    identity: names the data and the choice."""
+    identity: names the data and the choice. weights: how often each episode of `split.train` is drawn, relative to its
+    number of frames; None for all alike."""
 
     split: Split
     frames: int
     statistics: Mapping[str, Statistics]
     identity: str
+    weights: Float64[np.ndarray, " e"] | None = None
 
 
 def keep_all(dataset: Dataset, validation: float, seed: int) -> Kept:
@@ -139,10 +164,10 @@ def keep_all(dataset: Dataset, validation: float, seed: int) -> Kept:
     )  # fmt: skip
 
 
-def keep_listed(dataset: Dataset, path: str | Path, validation: float, seed: int) -> Kept:
+def keep_listed(dataset: Dataset, path: str | Path, validation: float, seed: int, *, weighted: bool = False) -> Kept:
     """Only the episodes that the file lists. The split is that of the whole data set, so an episode that validates one
-    choice is trained on under no other. ConfigError for episodes that are not there, or when none is left to train on.
-    """
+    choice is trained on under no other. weighted: drawn by the file's weights. ConfigError for episodes that are not
+    there, or when none is left to train on."""
     listed = read_episodes(path)
     if listed[-1] >= len(dataset.episodes):
         raise ConfigError(
@@ -161,8 +186,17 @@ def keep_listed(dataset: Dataset, path: str | Path, validation: float, seed: int
         name: exact_statistics(values[rows].reshape(len(rows), -1))
         for name, values in dataset.arrays.items() if name not in layout.BOOKKEEPING
     }  # fmt: skip
-    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
-    return Kept(split=split, frames=len(rows), statistics=statistics, identity=f"{dataset.content_hash()}/{digest}")
+    chosen_by, weights = [json.dumps(listed)], None
+    if weighted:
+        weights = read_weights(path, dataset)[list(split.train)]
+        if not weights.any():
+            raise ConfigError(f"{path} gives every episode to train on the weight 0; none could be drawn.")
+        chosen_by.append(json.dumps(weights.tolist()))
+    digest = hashlib.sha256("".join(chosen_by).encode()).hexdigest()[:16]
+    return Kept(
+        split=split, frames=len(rows), statistics=statistics, identity=f"{dataset.content_hash()}/{digest}",
+        weights=weights,
+    )  # fmt: skip
 
 
 def _joined(scores: list[np.ndarray], groups: np.ndarray) -> Float64[np.ndarray, " e"]:
