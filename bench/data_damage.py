@@ -1,77 +1,104 @@
-"""Damages every kind of file of a data set at random; counts what reading then says. Prints one line of JSON.
+"""Damages small data sets of every format at random; counts what reading then says. Prints one line of JSON a format.
 
-python bench/data_damage.py [--rounds 4000] [--root FOLDER]: FOLDER, or a small recording made here. "named": a
-ConfigError with the place; "same": the damage changed nothing; "other": wrong data; "crash": any other exception.
+python bench/data_damage.py [--rounds 1000] [--formats RLDS robomimic] [--root FOLDER] [--seed 0]: rounds per format.
+tests/damage.py tells what is done and what the counts mean; beside these, "hang" is over 20 s, "large" over 1 GiB,
+"died" a killed process. Faults are told on stderr; --formats F --first ROUND --rounds 1 repeats one.
 """
 
 import json
+import multiprocessing
+import resource
 import shutil
 import sys
 import tempfile
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import tyro
 
-from volar.core.errors import ConfigError
-from volar.data.formats import open_dataset
-
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from recordings import open_writer, record
+from damage import DAMAGES, FINE, MAKERS, Copy, Outcome
+
+HANG_S, LARGE_KIB, LIMIT_BYTES = 20, 2**20, 6 * 2**30
 
 
-def content(root: Path) -> list[object]:
-    dataset = open_dataset(root, decoded_bytes=0)
-    pictures = [dataset.frames(camera.name, range(dataset.num_frames)).tobytes() for camera in dataset.cameras]
-    return [dataset.spec, dataset.tasks, *[array.tobytes() for array in dataset.arrays.values()], *pictures]
+def copied(root: Path, folder: Path) -> Path:
+    """A writable copy, whatever the rights of the original."""
+    shutil.copytree(root, folder / "data", copy_function=shutil.copyfile)
+    for path in [folder / "data", *(folder / "data").rglob("*")]:
+        path.chmod(0o755)
+    return folder / "data"
 
 
-def damaged(good: bytes, generator: np.random.Generator) -> bytes:
-    """Cut short, one bit flipped, 16 random bytes, a hole, or one bit flipped near the end."""
-    bad, kind = bytearray(good), generator.integers(5)
-    place = int(generator.integers(max(len(good) - 400, 0) if kind == 4 else 0, len(good)))
-    if kind == 0:
-        return good[:place]
-    if kind in (1, 4):
-        bad[place] ^= 1 << int(generator.integers(8))
-    elif kind == 2:
-        bad[place : place + 16] = generator.bytes(len(bad[place : place + 16]))
-    else:
-        del bad[place : place + int(generator.integers(1, 64))]
-    return bytes(bad)
+def damage(
+    name: str, root: Path | None, rounds: range, seed: int, folder: Path, told: "Connection[Outcome | None, None]"
+) -> None:
+    """Tells of every round what came of it."""
+    resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
+    copy = Copy(copied(root, folder) if root else MAKERS[name](folder))
+    told.send(None)
+    for turn in rounds:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        outcome = copy.read_damaged(kind_of(turn), np.random.default_rng([seed, turn, crc32(name.encode())]))
+        if outcome and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > LARGE_KIB:
+            outcome = Outcome(says="large", where=outcome.where, error=outcome.error)
+        told.send(outcome)
 
 
-def main(rounds: int = 4000, root: Path | None = None, seed: int = 0) -> None:
-    generator, counts = np.random.default_rng(seed), Counter()
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "data"
-        if root is None:
-            with open_writer(copy) as writer:
-                for episode in range(4):
-                    record(writer, episode)
-        else:
-            shutil.copytree(root, copy)
-        whole = content(copy)
-        kinds: dict[str, list[Path]] = {}
-        for path in sorted(copy.rglob("*.*")):
-            if path.is_file() and path.name not in (".lock", "stats.json"):
-                kinds.setdefault(path.parent.relative_to(copy).parts[0] + path.name[:4], []).append(path)
-        for turn in range(rounds):
-            files = kinds[sorted(kinds)[turn % len(kinds)]]
-            path = files[generator.integers(len(files))]
-            good = path.read_bytes()
-            path.write_bytes(damaged(good, generator))
-            try:
-                counts["same" if content(copy) == whole else "other"] += 1
-            except ConfigError as error:
-                counts["named" if str(copy) in str(error) else "unnamed"] += 1
-            except Exception as error:  # the point of this script is to count them
-                counts["crash"] += 1
-                print(path.relative_to(copy), repr(error), file=sys.stderr)
-            path.write_bytes(good)
-    print(json.dumps({"rounds": rounds, **counts}))
+def kind_of(turn: int) -> str:
+    return list(DAMAGES)[turn % len(DAMAGES)]
+
+
+def count(name: str, root: Path | None, rounds: range, seed: int) -> dict[str, Counter[str]]:
+    """Kind of damage -> outcomes. A process that hangs or dies is replaced by one that goes on behind that round."""
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind in DAMAGES}
+    turn = rounds.start
+    while turn < rounds.stop:
+        with tempfile.TemporaryDirectory() as scratch:
+            told, tell = multiprocessing.Pipe(duplex=False)
+            arguments = (name, root, range(turn, rounds.stop), seed, Path(scratch), tell)
+            process = multiprocessing.get_context("spawn").Process(target=damage, args=arguments)
+            process.start()
+            tell.close()
+            told.recv()
+            for turn in range(turn, rounds.stop):  # noqa: B020
+                outcome = awaited(told)
+                if outcome:
+                    counts[kind_of(turn)][outcome.says] += 1
+                    if outcome.says not in FINE:
+                        what = f"{kind_of(turn)} of {outcome.where}: {outcome.says} {outcome.error[:300]}"
+                        print(f"{name}: round {turn}, {what}", file=sys.stderr, flush=True)
+                    if outcome.says in ("hang", "died"):
+                        break
+            process.kill()
+            process.join()
+            turn += 1
+    return counts
+
+
+def awaited(told: "Connection[None, Outcome | None]") -> Outcome | None:
+    if not told.poll(HANG_S):
+        return Outcome(says="hang", where="?")
+    try:
+        return told.recv()
+    except EOFError:
+        return Outcome(says="died", where="?")
+
+
+def main(
+    rounds: int = 1000, formats: tuple[str, ...] = (), root: Path | None = None, seed: int = 0, first: int = 0
+) -> None:
+    for name in [str(root)] if root else formats or MAKERS:
+        counts = count(name, root, range(first, first + rounds), seed)
+        total = sum(counts.values(), Counter())
+        faults = sum(number for says, number in total.items() if says not in FINE)
+        unnoticed = {kind: each["unnoticed"] for kind, each in counts.items() if each["unnoticed"]}
+        line = {"format": name, "mutations": sum(total.values()), **total, "faults": faults, "unnoticed in": unnoticed}
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

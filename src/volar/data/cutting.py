@@ -17,7 +17,7 @@ def cut_video(path: Path, start: float, length: int, fps: int | float) -> bytes 
     Raises ConfigError for a damaged file.
     """
     try:
-        with av.open(str(path), "r") as container:
+        with av.open(str(path), "r", metadata_errors="ignore") as container:
             stream = container.streams.video[0]
             base = stream.time_base
             if base is None:

@@ -29,6 +29,8 @@ def _version(store: Store) -> str:
         return ""
     try:
         return str(json.loads(store.text(layout.INFO))["codebase_version"])
+    except ConfigError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{store.place(layout.INFO)} is corrupt: {error!r}.") from error
 

@@ -120,7 +120,7 @@ def _require_complete(table: Table, needed: Sequence[str], store: Store) -> None
 def _check_order(columns: Mapping[str, np.ndarray], info: Mapping[str, Any], store: Store) -> None:
     """A row beyond `total_episodes` was a recording cut short, and is gone by now."""
     count, listed = info["total_episodes"], columns["episode_index"]
-    if not np.array_equal(listed, np.arange(count)):
+    if len(listed) != count or not np.array_equal(listed, np.arange(count)):
         raise ConfigError(
             f"{store.root}: info.json counts {count} episodes, meta/episodes lists {len(listed)} of them."
         )

@@ -3,6 +3,7 @@
 A null, a row of another width and a damaged page are refused, never read as a number.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from volar.data.store import Store
 Table: TypeAlias = pa.Table
 CELL_BYTES = 512 * 2**20  # of embedded, still compressed pictures kept in memory
 SMALL_BYTES = 2**20  # up to here a file is opened faster, twice, when it is read whole
+NUMERIC = re.compile(r"u?int\d+|float\d+|bool")  # what info.json calls numbers
 FOOTER_BYTES = 64 * 2**20  # of descriptions of files kept in memory
 
 
@@ -57,6 +59,9 @@ class ParquetFiles:
         found = {}
         for column, values in zip(columns, table.columns, strict=True):
             matrix = _matrix(values, path, column)[offset : offset + len(rows)]
+            width = math.prod(self._features[column]["shape"])
+            if matrix.shape[1] != width:
+                raise ConfigError(f"{path}: {column!r} has {matrix.shape[1]} numbers a row, {width} are declared.")
             found[column] = matrix[:, 0] if column in layout.BOOKKEEPING else matrix
         return found
 
@@ -88,6 +93,7 @@ class _Footer:
             self.metadata, schema = file.metadata, file.schema_arrow
         require_columns(features, schema.names, path)
         self.numeric = [field.name for field in schema if field.name in features and _is_numeric(field.type)]
+        _require_numbers(features, {field.name: field.type for field in schema}, self.numeric, path)
         counts = [self.metadata.row_group(group).num_rows for group in range(self.metadata.num_row_groups)]
         self.bounds = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         self.num_bytes = self.metadata.serialized_size
@@ -96,9 +102,16 @@ class _Footer:
 def require_columns(features: Mapping[str, Any], columns: Sequence[str], path: Path) -> None:
     """Every declared number and embedded picture is in the data file; text and unknown kinds are left alone."""
     for key, feature in features.items():
-        kept_here = feature["dtype"] == "image" or re.fullmatch(r"u?int\d+|float\d+|bool", feature["dtype"])
-        if kept_here and key not in columns:
+        if (feature["dtype"] == "image" or NUMERIC.fullmatch(feature["dtype"])) and key not in columns:
             raise ConfigError(f"{path} lacks the column {key!r} that info.json declares; they do not belong together.")
+
+
+def _require_numbers(
+    features: Mapping[str, Any], stored: Mapping[str, pa.DataType], numeric: Sequence[str], path: Path
+) -> None:
+    for key, feature in features.items():
+        if NUMERIC.fullmatch(feature["dtype"]) and key not in numeric:
+            raise ConfigError(f"{path}: {key!r} is stored as {stored[key]}, but declared as {feature['dtype']}.")
 
 
 def open_parquet(path: Path, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
@@ -159,11 +172,8 @@ def _matrix(column: pa.ChunkedArray, path: Path, name: str) -> np.ndarray:
     """A numeric column as [n d]; features of more dimensions are flattened."""
     array = column.combine_chunks()
     length = len(array)
-    while not (pa.types.is_primitive(array.type)):
-        nulls = array.null_count
+    while not (pa.types.is_primitive(array.type) or array.null_count):
         array = array.flatten()
-        if nulls:
-            break
     if array.null_count or (length and len(array) % length):
         raise ConfigError(f"{path}: column {name!r} has missing values, or rows of unequal length.")
     return array.to_numpy(zero_copy_only=False).reshape(length, -1)

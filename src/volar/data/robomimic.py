@@ -118,12 +118,14 @@ def _names(group: h5py.Group) -> list[str]:
 
 
 def _attribute(item: h5py.Group, name: str) -> Any:
-    """One value, None if it is not there. Raises ValueError for arrays."""
+    """One value, None if it is not there. Raises ValueError for arrays, and for text that is not UTF-8."""
     if name not in item.attrs:
         return None
     if item.attrs.get_id(name).shape != ():
         raise ValueError(f"the attribute {name!r} of {item.name} is no single value")
     value = item.attrs[name]
+    if isinstance(value, str):
+        value.encode()  # h5py hides bytes that are no UTF-8 in surrogates; this tells of them
     return value.decode() if isinstance(value, bytes) else value
 
 

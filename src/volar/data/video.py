@@ -54,9 +54,11 @@ def browsers_play(content: bytes, fps: int | float) -> bool:
     """Whether an mp4 holds `fps` pictures a second in a form that browsers decode (H.264, VP9 or AV1,
     8 bits, 4:2:0). False too for what cannot be read."""
     try:
-        with av.open(io.BytesIO(content), "r") as container:
+        with av.open(io.BytesIO(content), "r", metadata_errors="ignore") as container:
             stream = container.streams.video[0]
             rate, codec = stream.average_rate, stream.codec_context
+            if codec is None:  # the type stubs do not know this
+                return False
             known = codec.codec.canonical_name in ("h264", "vp9", "av1") and codec.pix_fmt in ("yuv420p", "yuvj420p")
             return known and rate is not None and abs(float(rate) / fps - 1) < 1e-3
     except (av.FFmpegError, IndexError):
@@ -104,9 +106,12 @@ class VideoFile:
             raise ConfigError(f"The video {path} is not what was recorded (checksum differs); copy it again.")
         self.num_bytes = len(content)
         try:
-            with av.open(io.BytesIO(content), "r") as container:
+            # Texts that are not UTF-8 are no reason to refuse pictures.
+            with av.open(io.BytesIO(content), "r", metadata_errors="ignore") as container:
                 stream = container.streams.video[0]
                 context, base = stream.codec_context, stream.time_base
+                if context is None:  # the type stubs do not know this
+                    raise ConfigError(f"The video {path} is corrupt, or in a form that this PyAV cannot decode.")
                 demuxed = [packet for packet in container.demux(stream) if packet.size and packet.pts is not None]
                 self.codec, self.extradata = context.codec.name, context.extradata
                 self.compression = context.codec.canonical_name
