@@ -6,6 +6,7 @@
 import json
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def url(request: pytest.FixtureRequest, recorded: Path, tmp_path: Path, monkeypa
 
 
 def test_every_data_command_takes_a_url(url: str, recorded: Path, tmp_path: Path) -> None:
-    def answer(*arguments: str) -> dict[str, Any]:
+    def answer(*arguments: str) -> Mapping[str, Any]:
         return data.main([arguments[0], url, *arguments[1:]]).data
 
     original = open_dataset(recorded)

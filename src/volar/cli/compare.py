@@ -33,8 +33,8 @@ class Compare:
     """such as metaworld/faucet-open; by default those of the records"""
     set: tuple[str, ...] = ()
     """settings of recipes: ARM.KEY=VALUE such as flow.policy.decoder=flow; `all.steps=500` is for every recipe"""
-    data: Path | None = None
-    """folder of the LeRobot v3.0 data set that recipes are trained on"""
+    data: str | None = None
+    """folder or URL of the data set that recipes are trained on"""
     training_seeds: tuple[int, ...] = (0,)
     """every recipe is trained once with each"""
     match: Literal[Axis, "auto"] = "auto"

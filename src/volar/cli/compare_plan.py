@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from volar.cli.compare import Compare
@@ -211,7 +210,7 @@ def _require_paired(entrants: Sequence[Entrant], scenes: _Scenes, looks: Mapping
         )
 
 
-def _require_unseen(data: Path, scenes: _Scenes) -> None:
+def _require_unseen(data: str, scenes: _Scenes) -> None:
     """A scene that was demonstrated must not be an examination question."""
     from volar.data.formats import open_dataset
 

@@ -17,8 +17,8 @@ class Curate:
     good demonstrations of a rarer way: look at the lowest before you drop them.
     """
 
-    path: tyro.conf.Positional[Path]
-    """folder of the data set"""
+    path: tyro.conf.Positional[str]
+    """folder or URL of the data set"""
     score: tuple[str, ...]
     """names from `volar list scores`, or package.module:function; several are joined by an episode's mean rank"""
     keep: float = 0.8
@@ -31,7 +31,7 @@ class Curate:
     """numbers of proprioception that are the robot's motion, such as hand_x hand_y hand_z; by default all that vary"""
     policy: Path | None = None
     """a run trained on the data set, for the scores `held_out` and `influence`"""
-    rollouts: Path | None = None
+    rollouts: str | None = None
     """episodes that such a policy ran, from `volar data rollouts`, for `rollout_success` and `influence`"""
     segment: int = 20
     """frames of a segment"""

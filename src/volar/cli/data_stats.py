@@ -55,7 +55,7 @@ def _write(dataset: "Dataset", root: str) -> str:
     from volar.data import layout
     from volar.data.measure import lerobot_statistics
 
-    path = Path(root) / layout.STATS
+    path = Path(dataset.root) / layout.STATS
     if not dataset.format.startswith("LeRobot v3") or not path.parent.is_dir():
         raise ConfigError(
             f"stats.json is written into local LeRobot v3 data sets; {root} is {dataset.format}. "

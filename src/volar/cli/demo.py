@@ -94,7 +94,7 @@ def run_demo(command: Demo) -> Path:
         return run_compare(
             Compare(
                 sources=tuple(f"{name}={os.path.relpath(__file__)}" for name in ("regression", "flow", "equilibrium")),
-                set=(f"all.steps={command.steps}", *SETTINGS), data=out / "data", tasks=TASKS,
+                set=(f"all.steps={command.steps}", *SETTINGS), data=str(out / "data"), tasks=TASKS,
                 out=out / "comparison", match="train-flops", execute=("4",), episodes=command.episodes,
                 control_scenes=8, films=8,
                 question="Does a flow or an equilibrium decoder beat regression at equal training compute?",

@@ -43,7 +43,7 @@ class Entrant:
 
 
 def enter(
-    source: Source, *, data: Path | None, configs: Mapping[str, TrainConfig], token_variable: str | None
+    source: Source, *, data: str | None, configs: Mapping[str, TrainConfig], token_variable: str | None
 ) -> Entrant:
     """Everything about an arm that can be known, and can be wrong, before anything runs. Raises ConfigError."""
     if source.kind == "recipe":
@@ -66,7 +66,7 @@ def read_recipes(sources: Sequence[Source]) -> dict[str, TrainConfig]:
     return {source.name: load_recipe(Path(source.where)) for source in sources if source.kind == "recipe"}
 
 
-def _recipe(source: Source, config: TrainConfig, data: Path | None) -> Entrant:
+def _recipe(source: Source, config: TrainConfig, data: str | None) -> Entrant:
     from volar.data.formats import open_dataset
     from volar.train.demonstrations import robot_of
 
@@ -123,7 +123,7 @@ def scaled(config: TrainConfig, steps: int | None) -> TrainConfig:
 
 
 def match_entrants(
-    entrants: Sequence[Entrant], execute: Mapping[str, int], *, axis: str, budget: float | None, data: Path | None,
+    entrants: Sequence[Entrant], execute: Mapping[str, int], *, axis: str, budget: float | None, data: str | None,
     instructions: Sequence[str],
 ) -> tuple[Matched, ...]:  # fmt: skip
     """One entry per arm. budget: amount on the axis that all arms get; None takes the first arm's own. instructions:
@@ -143,7 +143,7 @@ def match_entrants(
 
 
 def contender(
-    entrant: Entrant, execute: int, *, axis: str, data: Path | None, instructions: Sequence[str]
+    entrant: Entrant, execute: int, *, axis: str, data: str | None, instructions: Sequence[str]
 ) -> Contender:
     """What is known of an arm's compute: counted on the policy, timed where the axis is a time."""
     if entrant.config is not None:
@@ -170,7 +170,7 @@ def contender(
     )  # fmt: skip
 
 
-def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data: Path) -> Contender:
+def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data: str) -> Contender:
     """Built with random weights, which cost the same as trained ones; a tokenizer is fitted as training will."""
     from volar.core.model import FrozenVision
     from volar.data.windows import selected_frames
@@ -214,7 +214,7 @@ def _budget(axis: str, amount: float) -> Contender:
     )  # fmt: skip
 
 
-def train_member(config: TrainConfig, data: Path, out: Path, *, device: str | None) -> Path:
+def train_member(config: TrainConfig, data: str, out: Path, *, device: str | None) -> Path:
     """Train, go on with, or find finished the run in `out`; returns its last checkpoint."""
     last = out / "checkpoints" / f"step-{config.steps:07d}"
     if last.is_dir() and (out / "run.json").is_file():
@@ -236,7 +236,7 @@ def read_spending(folder: Path, *, step: int | None = None) -> dict[str, Any]:
     return {}
 
 
-def data_hash(data: Path | None) -> str | None:
+def data_hash(data: str | None) -> str | None:
     """Hash of what recipes are trained on."""
     if data is None:
         return None

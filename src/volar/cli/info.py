@@ -10,12 +10,13 @@ from volar.cli.output import Output
 from volar.core.errors import ConfigError
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """Raises ConfigError when `path` is nothing that volar knows."""
-    if (path / "meta").is_dir():
+def describe(place: str) -> dict[str, Any]:
+    """Raises ConfigError when there is nothing that volar knows. place: a folder; of data sets, a URL too."""
+    path = Path(place)
+    if "://" in place or (path / "meta").is_dir():
         from volar.data.describe import describe_dataset
 
-        return describe_dataset(path)
+        return describe_dataset(place)
     if (path / "config.json").is_file():
         return describe_checkpoint(path)
     if (path / "protocol.json").is_file():
@@ -56,11 +57,11 @@ def describe_training(path: Path, run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def info(path: tyro.conf.Positional[Path]) -> Output:
+def info(path: tyro.conf.Positional[str]) -> Output:
     """Describe a data set, a checkpoint, a training run, an evaluation or a comparison.
 
     Args:
-        path: its folder
+        path: its folder; of a data set, a URL too
     """
     return Output(describe(path))
 

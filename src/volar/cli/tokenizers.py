@@ -17,8 +17,8 @@ class Compare:
 
     action: tyro.conf.Positional[Literal["compare"]]
     """the only one so far"""
-    dataset: tyro.conf.Positional[Path]
-    """folder of a LeRobot v3.0 data set"""
+    dataset: tyro.conf.Positional[str]
+    """folder or URL of a data set"""
     names: tuple[str, ...] = tuple(TABLE)
     """which tokenizers; `volar list tokenizers` names them"""
     horizon: int = 16

@@ -10,7 +10,7 @@ from volar.data.dataset import Dataset
 from volar.data.formats import open_dataset
 
 
-def describe_dataset(root: Path) -> dict[str, Any]:
+def describe_dataset(root: str | Path) -> dict[str, Any]:
     """`describe`, and exact statistics (robot units). Raises ConfigError."""
     dataset = open_dataset(root)
     statistics = {name: statistics.to_json() for name, statistics in dataset.statistics().items()}

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,7 @@ METRICS = {
 }
 
 
-def read_motions(root: Path, *, grippers: Sequence[int] | None = None) -> Motions:
+def read_motions(root: str | Path, *, grippers: Sequence[int] | None = None) -> Motions:
     """The actions of a LeRobot v3.0 data set. grippers: dimensions that switch; None takes those whose name says so."""
     dataset = open_dataset(root)
     if "action" not in dataset.arrays:
@@ -132,7 +132,7 @@ def read_motions(root: Path, *, grippers: Sequence[int] | None = None) -> Motion
         names = [f"{name} ({unit})" for name, unit in zip(action.names, action.units, strict=True)]
     found = [index for index, name in enumerate(names) if "grip" in str(name).lower()]
     return Motions(
-        name=root.name,
+        name=PurePath(dataset.root).name,
         trajectories=tuple(actions[episode.start : episode.stop] for episode in dataset.episodes),
         rate_hz=dataset.fps,
         dimensions=tuple(map(str, names)),
