@@ -30,6 +30,7 @@ WORDS = tuple(text.encode() for text in (*INSTRUCTIONS, LIFT, "pick up the red c
 ABSURD = (-1, 0, 2**31 - 1, 2**40, 2**63 - 1)
 READ_OF_HDF5 = ("actions", "rewards", "dones", "obs", "obs/agentview_image", "obs/robot0_eef_pos")
 UNREAD = ("stats.json", ".lock")
+TELLING = ("truncate", "delete", "leave", "link_out", "not_utf8")  # what shows without checksums
 OUTSIDE = "outside"  # beside the root: a whole copy of it, that no file of it may lead to
 
 
@@ -350,9 +351,8 @@ class Copy:
             return Outcome(says="crash", where=where, error=repr(error))
         if exact:
             return Outcome(says="escaped" if kind in ("leave", "link_out") else "exact", where=where)
-        return Outcome(
-            says="other" if all(map(self._summed, changed)) and kind != "forge" else "unnoticed", where=where
-        )
+        owed = kind in TELLING or (kind != "forge" and all(map(self._summed, changed)))
+        return Outcome(says="other" if owed else "unnoticed", where=where)
 
     def _summed(self, name: str) -> bool:
         """Whether the format stores a checksum of this file, so that every change must be noticed."""
@@ -362,7 +362,8 @@ class Copy:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """says: "refused" (a ConfigError with the place), "exact", "unnoticed" (other data, where the format stores no
-    checksum), or a fault: "unnamed", "crash", "escaped" (read from outside the root), "other" (despite checksums)."""
+    checksum), or a fault: "unnamed", "crash", "escaped" (read from outside the root), "other" (other data, despite
+    checksums or after damage that shows without)."""
 
     says: str
     where: str

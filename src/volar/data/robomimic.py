@@ -1,7 +1,8 @@
 """Reads robomimic HDF5 files (robosuite, MimicGen, RoboCasa, LIBERO). The only door to h5py.
 
 HDF5 has no checksums unless its writer asked for them: a flipped bit in the numbers or pixels of a plain file cannot
-be noticed. Not read: `next_obs`, simulator `states`, depth. robomimic: arXiv 2108.03298.
+be noticed, and some damaged metadata make libhdf5 itself loop for ever. Not read: `next_obs`, simulator `states`,
+depth. robomimic: arXiv 2108.03298.
 """
 
 import json
