@@ -27,7 +27,7 @@ from volar.data.formats import open_dataset
 from volar.data.windows import Windows
 
 EPISODES, LENGTH, BATCH, CHUNK = 60, 50, 32, 10
-KEPT_BYTES = 2**15  # of numbers, of the lazily opened set: about a third of them
+KEPT_BYTES = 2**15  # of numbers, of the lazily opened set: about an eighth of them
 
 
 def resident_mib() -> float:
