@@ -13,8 +13,9 @@ from volar.cli.output import Output
 class Curate:
     """Score every episode, and write which ones to keep, with scores and weights, as plain JSON.
 
-    `volar train RECIPE --episodes FILE` learns from the kept ones only. No score finds every defect, and several drop
-    good demonstrations of a rarer way: look at the lowest before you drop them.
+    `volar train RECIPE --episodes FILE` learns from the kept ones only, with `--episode-weights` in proportion to their
+    weights. No score finds every defect, and several drop good demonstrations of a rarer way: look at the lowest before
+    you drop them.
     """
 
     path: tyro.conf.Positional[str]
