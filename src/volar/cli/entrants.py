@@ -142,9 +142,7 @@ def match_entrants(
     return match([_budget(axis, budget), *contenders], axis)[1:]
 
 
-def contender(
-    entrant: Entrant, execute: int, *, axis: str, data: str | None, instructions: Sequence[str]
-) -> Contender:
+def contender(entrant: Entrant, execute: int, *, axis: str, data: str | None, instructions: Sequence[str]) -> Contender:
     """What is known of an arm's compute: counted on the policy, timed where the axis is a time."""
     if entrant.config is not None:
         assert data is not None
