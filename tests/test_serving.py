@@ -11,7 +11,7 @@ from dataclasses import replace
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -154,6 +154,7 @@ def test_a_stalling_or_vanished_server_ends_the_episode_and_not_the_run():
 
 
 @given(st.binary(max_size=200))
+@example(b"\x81\x00\x00")  # a map whose key is a number
 @settings(deadline=None, max_examples=300)
 def test_garbage_is_an_episode_error_or_a_message(data):
     with contextlib.suppress(EpisodeError):

@@ -28,7 +28,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     if len(data) > LARGEST:
         raise EpisodeError(f"A message has {len(data)} bytes; at most {LARGEST} are taken.")
     try:
-        message = msgpack.unpackb(data, object_hook=_object, raw=False, strict_map_key=False)
+        message = msgpack.unpackb(data, object_hook=_object, raw=False)  # keys are texts or bytes
     except EpisodeError:
         raise
     except (ValueError, TypeError, msgpack.UnpackException) as error:
