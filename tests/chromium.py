@@ -96,3 +96,15 @@ class Chromium:
         os.close(self._read)
         self._process.terminate()
         self._process.wait(timeout=20)
+
+
+def complaints(browser: Chromium) -> list[dict[str, object]]:
+    """What went wrong in the page, by its own account."""
+    kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed")
+    return [event for event in browser.events if event["method"] in kinds]
+
+
+def requests(browser: Chromium) -> set[str]:
+    """Addresses that the page asked for."""
+    sent = (event["params"] for event in browser.events if event["method"] == "Network.requestWillBeSent")
+    return {facts["request"]["url"] for facts in sent}

@@ -5,13 +5,12 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import Chromium, find_chromium
+from chromium import Chromium, complaints, requests
 from rich.console import Console
 from synthetic_run import RUN, make_episode, write_run
 
@@ -263,16 +262,6 @@ def test_a_missing_film_is_no_reason_to_fail(tmp_path: Path) -> None:
 # The browser
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip("no chromium or chrome on the PATH, so the page cannot be opened in a browser")
-    chromium = Chromium(binary, tmp_path_factory.mktemp("profile"))
-    yield chromium
-    chromium.close()
-
-
 @pytest.mark.parametrize("width", [1280, 768, 390, 320])
 def test_page_reads_well_at_every_width(browser: Chromium, page: Path, width: int) -> None:
     browser.open(page, width=width)
@@ -358,13 +347,3 @@ def test_injected_script_does_not_run(browser: Chromium, tmp_path: Path) -> None
     assert browser.evaluate("document.title") == f"{EVIL} · volar report"
     assert browser.evaluate("document.querySelector('h1').textContent") == EVIL
     assert complaints(browser) == []
-
-
-def complaints(browser: Chromium) -> list[dict[str, object]]:
-    kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed")
-    return [event for event in browser.events if event["method"] in kinds]
-
-
-def requests(browser: Chromium) -> set[str]:
-    sent = (event["params"] for event in browser.events if event["method"] == "Network.requestWillBeSent")
-    return {facts["request"]["url"] for facts in sent}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import Chromium, find_chromium
+from chromium import Chromium, complaints, requests
 from PIL import Image
 from recordings import SPEC, make_trajectory, open_writer
 
@@ -199,16 +199,6 @@ def test_gripper_events_are_changes_of_side() -> None:
 # The page in a browser
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip("no chromium or chrome on the PATH, so the page cannot be opened in a browser")
-    chromium = Chromium(binary, tmp_path_factory.mktemp("profile"))
-    yield chromium
-    chromium.close()
-
-
 def wait(browser: Chromium, condition: str) -> None:
     for _ in range(600):  # a busy machine may take its time
         if browser.evaluate(condition):
@@ -256,16 +246,6 @@ def brightness(browser: Chromium) -> int:
     })()""")
     png = base64.b64decode(browser.call("Page.captureScreenshot")["data"])
     return Image.open(io.BytesIO(png)).convert("L").getpixel((int(where[0]), int(where[1])))  # type: ignore[return-value]
-
-
-def complaints(browser: Chromium) -> list[dict[str, object]]:
-    kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed")
-    return [event for event in browser.events if event["method"] in kinds]
-
-
-def requests(browser: Chromium) -> set[str]:
-    sent = (event["params"] for event in browser.events if event["method"] == "Network.requestWillBeSent")
-    return {facts["request"]["url"] for facts in sent}
 
 
 @pytest.mark.parametrize("width", [1400, 800, 360])

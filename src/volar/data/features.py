@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Shaped, UInt8
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from volar.core.atomic import FolderLock, write_files
 from volar.core.errors import ConfigError
+from volar.core.progress import counting
 from volar.data.dataset import Dataset
 from volar.data.windows import selected_frames
 
@@ -69,9 +68,7 @@ def _fill(
 ) -> None:  # fmt: skip
     done = _progress(place)
     store = np.lib.format.open_memmap(place / "features.npy", mode="r+") if done else None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task(f"features of {camera}", total=len(rows), completed=done)
+    with counting(f"features of {camera}", len(rows), shown=progress, done=done) as advance:
         for count, start in enumerate(range(done, len(rows), batch), start=1):
             chosen = rows[start : start + batch]
             values = _as_half(compute(dataset.frames(camera, chosen, keep=False)), len(chosen))
@@ -83,7 +80,7 @@ def _fill(
             if count % SAVE_EVERY == 0 or end == len(rows):
                 store.flush()
                 write_files({place / "progress.json": json.dumps({"done": end, **identity}, indent=1).encode()})
-            bar.update(task, completed=end)
+            advance(len(chosen))
 
 
 def _as_half(values: np.ndarray, count: int) -> np.ndarray:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from volar.core.errors import ConfigError, unknown_name
+from volar.core.progress import counting
 from volar.core.robot import RobotSpec, require_match
 from volar.data import layout
 from volar.data.appending import ASSIGNED, EpisodeAppender, EpisodeContent, StoredPictures
@@ -79,12 +78,10 @@ def rewrite(pieces: Sequence[Piece], out: Path, *, choices: Choices | None = Non
         done = appender.num_episodes
         if [source.get(ORIGIN) for source in appender.saved] != [each.origin() for each in plan[:done]]:
             raise ConfigError(f"{out} holds other episodes of the same data sets; choose another folder.")
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-            task = bar.add_task("episodes", total=len(plan), completed=done)
+        with counting("episodes", len(plan), shown=progress, done=done) as advance:
             for each in plan[done:]:
                 appender.append(each.content(info, encoded))
-                bar.advance(task)
+                advance(1)
     finally:
         appender.close()
     return Rewritten(root=out, episodes=appender.num_episodes, frames=appender.info["total_frames"], encoded=encoded)

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from volar.core.atomic import write_files
 from volar.core.errors import ConfigError
+from volar.core.progress import counting
 from volar.data import layout
 from volar.data.dataset import Dataset
 from volar.data.episodes import EpisodeRows
@@ -70,9 +69,8 @@ def write_view(
     ranges = value_ranges(dataset, chosen)
     panels = make_panels(dataset, ranges)
     looks = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        for episode in bar.track(chosen, description="episodes"):
+    with counting("episodes", len(chosen), shown=progress) as advance:
+        for episode in chosen:
             look = Look(
                 episode=episode, idle=_idle(dataset, episode, ranges), gripper=_gripper(dataset, episode, ranges),
                 films=tuple(_film(dataset, episode, k, out) for k in range(len(dataset.cameras))),
@@ -82,6 +80,7 @@ def write_view(
             script = f"volarEpisode({_plain_json(_details(look) | {'values': values})});\n"
             write_files({out / _script(episode): script.encode()})
             looks.append(look)
+            advance(1)
     write_files({out / PAGE: _page(dataset, looks, panels, flags.get(None, ())).encode()})
     return out / PAGE
 
