@@ -14,6 +14,7 @@ from volar.core.robot import Job
 from volar.envs import TABLE, instructions, make_env, make_expert, tasks
 from volar.envs.controls import BlankImages, RandomActor
 from volar.envs.metaworld import CAMERAS, MetaWorld
+from volar.envs.offscreen import require_agreement
 from volar.envs.rollout import run_episode
 from volar.envs.state_bytes import label_of, pack, unpack
 
@@ -307,6 +308,23 @@ def test_pictures_survive_the_end_of_other_environments():
     del other, forgotten
     assert same(before, pictures(env))
     env.close()
+
+
+def test_a_renderer_that_draws_one_scene_in_two_ways_is_refused_before_anything_is_recorded(monkeypatch):
+    env = make_env("tabletop/push", cameras={"front": 16})
+    env.reset(0)
+    drawn = []
+
+    def corrupted(renderer, data, camera):
+        drawn.append(camera.name)
+        return np.full((16, 16, 3), len(drawn), dtype=np.uint8)
+
+    monkeypatch.setattr("volar.envs.offscreen._draw", corrupted)
+    with pytest.raises(ConfigError, match=r"256 of 256 pixels differ.*MUJOCO_GL=osmesa"):
+        env.observe()
+    env.close()
+    same = np.zeros((4, 4, 3), dtype=np.uint8)
+    require_agreement(same, same.copy())
 
 
 def test_a_program_may_end_without_closing_its_environments():

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -72,7 +73,12 @@ class ActionSpec:
         if not np.isfinite(action).all():
             bad = [self.names[i] for i in np.unique(np.argwhere(~np.isfinite(action))[:, -1])]
             raise RobotFault(f"Non-finite action in {', '.join(bad)}; nothing was sent.")
-        return np.clip(action, self.low, self.high).astype(np.float32)
+        low, high = self._bounds
+        return np.minimum(np.maximum(action, low), high).astype(np.float32)
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.low, dtype=np.float32), np.array(self.high, dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ except (ImportError, AttributeError, OSError, RuntimeError) as error:
     import mujoco
     import mujoco.gl_context
 
-__all__ = ["RENDER_RECIPE", "Offscreen", "mujoco", "renderer_version"]
+__all__ = ["RENDER_RECIPE", "Offscreen", "mujoco", "renderer_version", "require_agreement"]
 
 NO_RENDERER = (
     "No renderer: MuJoCo could not open OpenGL. On Debian or Ubuntu install the packages libegl1 libegl-mesa0 "
@@ -61,15 +61,15 @@ class Offscreen:
         return bool(self._renderers)
 
     def render(self, data: Any, camera: Camera) -> UInt8[np.ndarray, "_ _ 3"]:
-        """What the model's camera of that name sees now; square. Raises ConfigError where there is no OpenGL."""
+        """What the model's camera of that name sees now; square. Raises ConfigError where there is no OpenGL, or where
+        its first picture, drawn twice, does not come out the same."""
         if camera.height not in self._renderers:
-            self._renderers[camera.height] = _renderer(self._model, camera.height)
+            renderer = self._renderers[camera.height] = _renderer(self._model, camera.height)
             _USED.add(self)
             atexit.unregister(_close_used)  # at exit the latest comes first, and OpenGL's own end was registered
             atexit.register(_close_used)  # when the renderer was made
-        renderer = self._renderers[camera.height]
-        renderer.update_scene(data, camera=camera.name)
-        return renderer.render()
+            require_agreement(_draw(renderer, data, camera), _draw(renderer, data, camera))
+        return _draw(self._renderers[camera.height], data, camera)
 
     def close(self) -> None:
         _close_all(self._renderers)
@@ -87,6 +87,22 @@ def _renderer(model: Any, size: int) -> Any:
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
         renderer.scene.flags[flag] = False
     return renderer
+
+
+def _draw(renderer: Any, data: Any, camera: Camera) -> UInt8[np.ndarray, "_ _ 3"]:
+    renderer.update_scene(data, camera=camera.name)
+    return renderer.render()
+
+
+def require_agreement(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Two pictures of one scene. Some drivers corrupt pictures without a word once another renderer was collected."""
+    wrong = int((first != second).any(-1).sum())
+    if wrong:
+        raise ConfigError(
+            f"The renderer ({renderer_version()}) drew one scene twice and {wrong} of {len(first) * len(first[0])} pixels "
+            f"differ, so no picture of it can be trusted. Close every mujoco.Renderer before it is forgotten, or take "
+            f"the other backend: MUJOCO_GL=osmesa (or egl)."
+        )
 
 
 @cache
