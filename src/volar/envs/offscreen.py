@@ -99,8 +99,8 @@ def require_agreement(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarra
     wrong = int((first != second).any(-1).sum())
     if wrong:
         raise ConfigError(
-            f"The renderer ({renderer_version()}) drew one scene twice and {wrong} of {len(first) * len(first[0])} pixels "
-            f"differ, so no picture of it can be trusted. Close every mujoco.Renderer before it is forgotten, or take "
+            f"The renderer ({renderer_version()}) drew one scene twice and {wrong} of {len(first) * len(first[0])} "
+            f"pixels differ, so no picture of it can be trusted. Close every mujoco.Renderer before it is forgotten, or take "
             f"the other backend: MUJOCO_GL=osmesa (or egl)."
         )
 
