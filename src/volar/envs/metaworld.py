@@ -28,7 +28,7 @@ from volar.envs.state_bytes import label_of, pack, unpack
 from volar.envs.state_view import StateView, WorldWithObjects
 
 # After `offscreen`, which chooses how MuJoCo will draw before anything imports it.
-from metaworld.env_dict import ALL_V3_ENVIRONMENTS  # isort: skip
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML45_V3, MT10_V3  # noqa: F401  # isort: skip
 from metaworld.policies import ENV_POLICY_MAP  # isort: skip
 
 RATE_HZ = 80.0
