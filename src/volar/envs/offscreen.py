@@ -100,8 +100,8 @@ def require_agreement(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarra
     if wrong:
         raise ConfigError(
             f"The renderer ({renderer_version()}) drew one scene twice and {wrong} of {len(first) * len(first[0])} "
-            f"pixels differ, so none of its pictures can be trusted. Close every mujoco.Renderer before it is dropped, or "
-            f"take the other backend: MUJOCO_GL=osmesa (or egl)."
+            f"pixels differ, so none of its pictures can be trusted. Close every mujoco.Renderer before it is "
+            f"dropped, or take the other backend: MUJOCO_GL=osmesa (or egl)."
         )
 
 
