@@ -38,7 +38,7 @@ from volar.planning.compose import (
 )
 from volar.planning.library import ChunkLibrary, chunks_of, fit_library, k_medoids
 from volar.planning.mcts import SearchConfig, Tree, choose, scores, search
-from volar.planning.mismatch import GainError
+from volar.planning.mismatch import DynamicsError, WrongActions, with_error
 from volar.planning.planner import Candidates, Limit, Request, Root, Simulated
 from volar.planning.proposals import around_policy, from_library, from_policy, own_chunk
 from volar.planning.simulation import SimulationConfig, Simulator, require_exact_restore, state_key
@@ -462,15 +462,16 @@ def test_a_planner_may_plan_in_another_world():
     found: dict[float, Decision] = {}
     for gain in (1.0, 0.6):
         decisions: list[Decision] = []
+        weak = partial(WrongActions, make_env("toy/reach-red"), gain=gain)
         actor = planning_actor(policy=Wrong(towards), simulations=5, follow="open_loop", journal=decisions.append,
-                               make_simulator=lambda gain=gain: GainError(make_env("toy/reach-red"), gain))  # fmt: skip
+                               make_simulator=weak)  # fmt: skip
         episode = run_episode(env, actor, job(2))
         assert episode.outcome is Outcome.SUCCESS and decisions[0].plan.solution is not None
         assert any("dynamics of its own" in word for word in episode.privileged)
         found[gain] = decisions[0]
         assert (episode.steps == len(decisions[0].plan.solution)) is (gain == 1.0)
     # The solution found in the weak world, carried out in the true one, leads elsewhere than it did there.
-    weak = GainError(make_env("toy/reach-red"), 0.6)
+    weak = WrongActions(make_env("toy/reach-red"), gain=0.6)
     ends = []
     for world in (env, weak):
         world.reset(2)
@@ -478,6 +479,38 @@ def test_a_planner_may_plan_in_another_world():
             world.step(action)
         ends.append(world.observe(images=False).proprioception)
     assert np.abs(ends[0] - ends[1]).max() > 0.05
+
+
+def test_actions_that_come_late():
+    """A delay of d control steps: every step gets that share of the action before it, restored states included."""
+    env, late = make_env("toy/reach-red"), WrongActions(make_env("toy/reach-red"), delay=0.25)
+    sent = np.random.default_rng(0).uniform(-1, 1, (6, 2)).astype(np.float32)
+    for world in (env, late):
+        world.reset(1)
+    late.restore(env.save())
+    for number, action in enumerate(sent):
+        env.step(0.75 * action + 0.25 * sent[max(0, number - 1)])
+        late.step(action)
+        if number == 2:
+            saved = late.save()
+    where = late.observe(images=False).proprioception
+    np.testing.assert_allclose(env.observe(images=False).proprioception, where, atol=1e-6)
+    late.restore(saved)
+    for action in sent[3:]:
+        late.step(action)
+    np.testing.assert_array_equal(late.observe(images=False).proprioception, where)
+    late.reset(1)
+    assert require_exact_restore(late) is late
+
+
+def test_wrong_dynamics_are_checked_and_named():
+    assert DynamicsError().none
+    assert str(DynamicsError(gain=1.1, delay=0.2)) == "actions times 1.1, actions 0.2 steps late"
+    for wrong in ({"gain": 0.0}, {"mass": -1.0}, {"delay": 1.5}, {"friction": float("nan")}):
+        with pytest.raises(ConfigError, match="positive factors"):
+            DynamicsError(**wrong)
+    with pytest.raises(ConfigError, match="Toy cannot change masses"):
+        with_error(make_env("toy/reach-red"), DynamicsError(mass=1.1))
 
 
 def test_workers_simulate_the_same_and_their_death_costs_no_result(tmp_path):

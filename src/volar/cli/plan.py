@@ -18,6 +18,7 @@ from volar.envs import make_env
 from volar.evaluation.episodes import evaluate, paired_jobs
 from volar.evaluation.run import Arm, RunInfo
 from volar.planning import TABLE
+from volar.planning.mismatch import DynamicsError
 from volar.planning.planner import Limit
 from volar.planning.simulation import SimulationConfig
 
@@ -60,7 +61,13 @@ class PlanCommand:
     follow: Literal["replan", "open_loop"] = "replan"
     """a found solution: carry out its first edge and plan again, or all of it blindly"""
     gain: float = 1.0
-    """of actions in the planners' simulator; other than 1.0 they plan with wrong dynamics"""
+    """of actions in the planners' simulator; with this or the next three they plan with wrong dynamics"""
+    mass: float = 1.0
+    """factor of all masses in the planners' simulator"""
+    friction: float = 1.0
+    """factor of all sliding friction in the planners' simulator"""
+    delay: float = 0.0
+    """control steps by which actions come late in the planners' simulator, 0 to 1"""
     episodes: int = 20
     """per arm"""
     first_seed: int = 1000
@@ -100,18 +107,18 @@ def prepare(command: PlanCommand) -> tuple[RunInfo, PlannerMaker]:
     horizon, robot = config["policy"]["horizon"], RobotSpec.from_json(config["robot"])
     if not 1 <= command.execute <= horizon:
         raise ConfigError(f"execute must be 1 to {horizon}, the policy's horizon; got {command.execute}.")
+    error = DynamicsError(gain=command.gain, mass=command.mass, friction=command.friction, delay=command.delay)
     simulation = SimulationConfig(edge=command.execute, rollout=command.rollout, discount=command.discount)
     library = library_from(command.library, command.proposals, horizon=horizon, size=command.library_size)
     looks = first_looks((command.task,), robot, command.first_seed)
     described = {POLICY: Arm(role="policy", description=describe_policy(config))}
     for name, chosen in arms.items():
         words = f"The policy under {chosen.planner} with {chosen.limit.simulations} simulations per decision"
-        dynamics = "the true dynamics" if command.gain == 1.0 else f"actions {command.gain:g} times as strong"
-        described[name] = Arm(role="other", description=f"{words}, in a simulator with {dynamics}.")
+        described[name] = Arm(role="other", description=f"{words}, in a simulator with {error}.")
     settings = {
         "max_steps": command.max_steps, "executed_per_chunk": command.execute, "policies": {POLICY: config["hash"]},
         "kind": {POLICY: config["card"]["kind"]}, "simulation": asdict(simulation), "follow": command.follow,
-        "gain": command.gain,
+        "dynamics_error": asdict(error),
         "seconds": command.seconds, "planner_options": {name: chosen.options for name, chosen in arms.items()},
         "proposals": command.proposals, "candidates": command.candidates, "control_rate_hz": robot.action.rate_hz,
         "library_chunks": None if library is None else len(library.chunks),
@@ -130,7 +137,7 @@ def prepare(command: PlanCommand) -> tuple[RunInfo, PlannerMaker]:
         policies=ActorMaker({POLICY: acting}, robot, command.task.partition("/")[0]),
         arms=arms, simulation=simulation, task=command.task, cameras=square_cameras(robot), folder=command.out,
         max_steps=command.max_steps, follow=command.follow, proposals=command.proposals, num=command.candidates,
-        library=library, drawn=None if command.draw is None else (command.first_seed, command.draw), gain=command.gain,
+        library=library, drawn=None if command.draw is None else (command.first_seed, command.draw), error=error,
     )  # fmt: skip
     return info, maker
 

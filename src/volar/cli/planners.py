@@ -20,7 +20,7 @@ from volar.planning import TABLE
 from volar.planning.actor import Decision, Follow, PlanningActor
 from volar.planning.drawing import most_visited, tree_svg
 from volar.planning.library import ChunkLibrary, fit_library
-from volar.planning.mismatch import GainError
+from volar.planning.mismatch import DynamicsError, with_error
 from volar.planning.planner import Limit
 from volar.planning.proposals import around_policy, from_library, from_policy
 from volar.planning.simulation import Propose, SimulationConfig
@@ -42,7 +42,7 @@ class Chosen:
 @dataclass(frozen=True, kw_only=True)
 class PlannerMaker:
     """Makes the actor of an arm inside a worker process. Arms that are no planner's are those of `policies`.
-    drawn: (seed, number) of the decision whose tree is drawn. gain: of actions in the planner's simulator."""
+    drawn: (seed, number) of the decision whose tree is drawn. error: of the dynamics of the planner's simulator."""
 
     policies: ActorMaker
     arms: Mapping[str, Chosen]
@@ -56,7 +56,7 @@ class PlannerMaker:
     num: int
     library: ChunkLibrary | None
     drawn: tuple[int, int] | None
-    gain: float = 1.0
+    error: DynamicsError
 
     def __call__(self, arm: str) -> Actor:
         if arm not in self.arms:
@@ -67,21 +67,17 @@ class PlannerMaker:
         return PlanningActor(
             self.policies(name),
             cls(build_config(cls, chosen.options), spec=spec),
-            _propose(self.proposals, spec, self.num, self.library),
+            proposer(self.proposals, spec, self.num, self.library),
             config=self.simulation,
             limit=chosen.limit,
             max_steps=self.max_steps,
             follow=self.follow,
-            make_simulator=self._simulator if self.gain != 1.0 else None,
+            make_simulator=None if self.error.none else self._simulator,
             journal=partial(self._note, arm),
         )
 
     def _note(self, arm: str, decision: Decision) -> None:
-        """One file per episode, begun anew when the episode is, so that an interrupted run leaves nothing twice."""
-        path = self.folder / PARTS / f"{arm}-{decision.seed}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w" if decision.number == 0 else "a") as stream:
-            stream.write(json.dumps({"arm": arm, "task": self.task, **decision.to_json()}, allow_nan=False) + "\n")
+        note_decision(self.folder, arm, self.task, decision)
         if (decision.seed, decision.number) == self.drawn and decision.plan.tree is not None:
             self._draw(arm, decision)
 
@@ -89,7 +85,7 @@ class PlannerMaker:
         env = make_env(self.task, cameras=self.cameras)
         if not isinstance(env, RestorableEnv):
             raise ConfigError(f"{self.task} cannot save and restore its state, so nobody can plan in it.")
-        return GainError(env, self.gain)
+        return with_error(env, self.error)
 
     def _draw(self, arm: str, decision: Decision) -> None:
         tree = decision.plan.tree
@@ -116,7 +112,16 @@ def _picture(env: RestorableEnv, state: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(film_strip(frames, count=1)).decode()}"
 
 
-def _propose(proposals: Proposals, spec: ActionSpec, num: int, library: ChunkLibrary | None) -> Propose:
+def note_decision(folder: Path, arm: str, task: str, decision: Decision) -> None:
+    """One file per episode, begun anew when the episode is, so that an interrupted run leaves nothing twice."""
+    path = folder / PARTS / f"{arm}-{decision.seed}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w" if decision.number == 0 else "a") as stream:
+        stream.write(json.dumps({"arm": arm, "task": task, **decision.to_json()}, allow_nan=False) + "\n")
+
+
+def proposer(proposals: Proposals, spec: ActionSpec, num: int, library: ChunkLibrary | None) -> Propose:
+    """The `propose` of a Simulator. library: for the proposals of that name."""
     if proposals == "library":
         assert library is not None
         return partial(from_library, library=library, num=num)
