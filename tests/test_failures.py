@@ -11,7 +11,7 @@ from volar.core.robot import Actor, Chunk, Job, Outcome
 from volar.envs.evidence import Tracker, motion_of
 from volar.envs.metaworld import MetaWorld
 from volar.envs.rollout import run_episode
-from volar.envs.tabletop import Tabletop
+from volar.envs.tabletop.world import Tabletop
 from volar.envs.toy import Toy
 from volar.evaluation.records import RecordFile
 from volar.evaluation.run import begin

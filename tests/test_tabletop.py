@@ -11,8 +11,8 @@ from volar.core.model import Batch
 from volar.core.robot import Actor, Camera, Chunk, Job, Outcome
 from volar.envs import make_env, make_expert, tasks
 from volar.envs.rollout import run_episode
-from volar.envs.tabletop import Tabletop, TabletopState
-from volar.envs.tabletop_tasks import TASKS
+from volar.envs.tabletop.tasks import TASKS
+from volar.envs.tabletop.world import Tabletop, TabletopState
 
 EPISODES = 20
 STATE_VIEWS = ["tabletop-state/precise", "metaworld-state/peg-insert-side"]
@@ -79,8 +79,8 @@ def test_precise_is_precise_to_millimetres(off, fits):
         env.reset(seed)
         for _ in range(150):
             scene = env.scene
-            told = replace(scene, goal=scene.goal + np.array([off, 0.0, 0.0]))
-            step = env.step(np.clip(env.task.expert(told, (1.0, 1.0), 0), -1, 1).astype(np.float32))
+            told = replace(scene, goals=scene.goals + np.array([off, 0.0, 0.0]))
+            step = env.step(np.clip(env.task.expert(told, (1.0, 1.0)), -1, 1).astype(np.float32))
             if step.success or step.terminated:
                 break
         assert (step.success, step.terminated) == (fits, not fits)

@@ -10,7 +10,7 @@ from volar.core.robot import Chunk, Env, Job, Observation, PrivilegedActor, Traj
 from volar.data.writer import DatasetWriter
 from volar.envs import make_env
 from volar.envs.rollout import rollout
-from volar.envs.tabletop import Tabletop, TabletopState
+from volar.envs.tabletop.world import Tabletop, TabletopState
 
 TASK = "tabletop-state/push"
 DEFECTS = ("noise", "pauses", "detour", "wrong_goal", "cue")

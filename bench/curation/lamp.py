@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from volar.core.robot import Env, Observation, PrivilegedActor, RobotSpec, Step
-from volar.envs.state_view import StateViewExpert
-from volar.envs.tabletop import TabletopState
+from volar.envs.tabletop.world import TabletopState
 
 NAME = "lamp"
 
@@ -35,11 +34,15 @@ class Lamp(Env):
 
     @staticmethod
     def expert() -> PrivilegedActor:
-        return TableExpert(TabletopState.expert())
+        return TabletopState.expert()
 
     @property
     def spec(self) -> RobotSpec:
         return self._spec
+
+    @property
+    def unwrapped(self) -> Env:
+        return self.table.unwrapped
 
     def reset(self, seed: int) -> None:
         self.table.reset(seed)
@@ -60,10 +63,3 @@ class Lamp(Env):
 
     def close(self) -> None:
         self.table.close()
-
-
-class TableExpert(StateViewExpert):
-    """The expert of the table behind the lamp."""
-
-    def bind(self, env: Env) -> None:
-        super().bind(env.table if isinstance(env, Lamp) else env)

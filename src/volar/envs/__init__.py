@@ -15,8 +15,9 @@ TABLE = Table(
     {
         "metaworld": "volar.envs.metaworld:MetaWorld",
         "metaworld-state": "volar.envs.metaworld:MetaWorldState",
-        "tabletop": "volar.envs.tabletop:Tabletop",
-        "tabletop-state": "volar.envs.tabletop:TabletopState",
+        "remote": "volar.envs.remote:Remote",
+        "tabletop": "volar.envs.tabletop.world:Tabletop",
+        "tabletop-state": "volar.envs.tabletop.world:TabletopState",
         "toy": "volar.envs.toy:Toy",
     },
 )

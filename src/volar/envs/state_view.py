@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from volar.core.errors import ConfigError
 from volar.core.evidence import Signs
-from volar.core.robot import Chunk, Env, Observation, PrivilegedActor, RestorableEnv, RobotSpec, Step
+from volar.core.robot import Env, Observation, PrivilegedActor, RestorableEnv, RobotSpec, Step
 
 
 class WorldWithObjects(RestorableEnv):
@@ -22,7 +22,7 @@ class WorldWithObjects(RestorableEnv):
     @property
     @abstractmethod
     def object_state_names(self) -> tuple[str, ...]:
-        """One word per number of `object_state`, the same for all tasks of the environment."""
+        """One word per number of `object_state`, the same for all tasks of a family."""
 
     @property
     @abstractmethod
@@ -60,12 +60,16 @@ class StateView(RestorableEnv):
         return cls.world_class.instructions(task)
 
     @classmethod
-    def expert(cls) -> "StateViewExpert":
-        return StateViewExpert(cls.world_class.expert())
+    def expert(cls) -> PrivilegedActor:
+        return cls.world_class.expert()
 
     @property
     def spec(self) -> RobotSpec:
         return self._spec
+
+    @property
+    def unwrapped(self) -> Env:
+        return self.world.unwrapped
 
     def reset(self, seed: int) -> None:
         self.world.reset(seed)
@@ -97,20 +101,3 @@ class StateView(RestorableEnv):
 
     def close(self) -> None:
         self.world.close()
-
-
-class StateViewExpert(PrivilegedActor):
-    """The expert of the environment behind the view."""
-
-    def __init__(self, expert: PrivilegedActor) -> None:
-        self._expert = expert
-        self.privileged = expert.privileged
-
-    def reset(self, seed: int) -> None:
-        self._expert.reset(seed)
-
-    def bind(self, env: Env) -> None:
-        self._expert.bind(env.world if isinstance(env, StateView) else env)
-
-    def act(self, observation: Observation) -> Chunk:
-        return self._expert.act(observation)

@@ -1,6 +1,6 @@
 """`tabletop`: our own manipulation tasks in MuJoCo, fast enough for two cores and with a task for every weakness.
 
-`fork` has two equally good ways and punishes their mean, `precise` leaves 1.5 mm, `pick-place-*` share their scene.
+The tasks themselves are in `tasks`; here they get a world, a view of its state, and one expert for all.
 """
 
 # MuJoCo's functions live in a compiled module that has no stubs.
@@ -14,19 +14,20 @@ import numpy as np
 from jaxtyping import Float32
 
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.evidence import Mishap, Signs, Stage
+from volar.core.evidence import Signs
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.state_bytes import label_of, pack, unpack
 from volar.envs.state_view import StateView, WorldWithObjects
-from volar.envs.tabletop_scene import FINGER_RANGE, TIMESTEP, scene_xml
-from volar.envs.tabletop_tasks import STRIDE, TASKS, Scene
+from volar.envs.tabletop.motions import STRIDE
+from volar.envs.tabletop.scene import FINGER_RANGE, TIMESTEP, scene_xml
+from volar.envs.tabletop.task import Scene
+from volar.envs.tabletop.tasks import TASKS
 
 RATE_HZ = 20.0
 SUBSTEPS = round(1 / (RATE_HZ * TIMESTEP))
 LEASH = 0.02  # metres that the commanded point may be ahead of the hand, so that blocked motion does not wind up
 LOW, HIGH = (-0.25, -0.25, 0.012), (0.25, 0.25, 0.25)  # metres: where the hand may be sent
-OBJECTS = 3  # slots of object state; tasks with fewer objects leave zeros
 ACTION = ActionSpec(
     names=("x", "y", "z", "gripper"),
     units=("cm", "cm", "cm", "normalised"),
@@ -46,27 +47,6 @@ POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
-REACH = Stage(name="reach", measure="hand_to_object", below=0.04, missed="never reached")
-GRASP = Stage(name="grasp", measure="object_lifted", above=0.02, missed="missed grasp", lost="dropped")
-SIGNS = {
-    "fork": Signs(
-        stages=(Stage(name="reach", measure="left", below=0.02, missed="never reached"),), terminated="collision"
-    ),
-    "push": Signs(
-        stages=(
-            REACH,
-            Stage(name="move", measure="object_moved", above=0.01, missed="no contact"),
-            Stage(name="place", measure="left", below=0.015, missed="wrong place", lost="wrong place"),
-        )
-    ),
-    "precise": Signs(stages=(REACH, GRASP, Stage(name="place", measure="left", below=0.01, missed="wrong place"))),
-    "pick-place": Signs(
-        stages=(REACH, GRASP, Stage(name="place", measure="left", below=0.03, missed="wrong place")),
-        mishaps=(Mishap(cause="wrong object", measure="others_moved", above=0.03),),
-    ),
-}
-
-
 class Tabletop(WorldWithObjects):
     """One task, for example `fork`. Success is momentary; score "at any step". Knocking a pillar of `fork` over, or
     away, terminates. There is no time limit of its own: whoever runs it sets one."""
@@ -83,8 +63,10 @@ class Tabletop(WorldWithObjects):
                 raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
         declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
         self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
-        self._model = mujoco.MjModel.from_xml_string(scene_xml(self.task.family))
+        self._model = mujoco.MjModel.from_xml_string(scene_xml(self.task.family.things))
         self._data = mujoco.MjData(self._model)
+        self._free = 5 + 7 * int((self._model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).sum())  # end of objects in qpos
+        self._notes = np.zeros(0)
         self._physics = np.empty(mujoco.mj_stateSize(self._model, PHYSICS))
         self._begun = self.scene
         self.pictures = Offscreen(self._model, declared)
@@ -95,8 +77,11 @@ class Tabletop(WorldWithObjects):
 
     @staticmethod
     def shared_scenes() -> tuple[tuple[str, ...], ...]:
-        """The same cubes and bowl for the same seed, so that only the instruction tells which cube."""
-        return (tuple(name for name, task in TASKS.items() if task.family == "pick-place"),)
+        """Tasks with the same layout: the same things in the same places for the same seed."""
+        groups: dict[Any, list[str]] = {}
+        for name, task in TASKS.items():
+            groups.setdefault(task.layout, []).append(name)
+        return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
     @staticmethod
     def instructions(task: str) -> tuple[str, ...]:
@@ -119,33 +104,41 @@ class Tabletop(WorldWithObjects):
         return Scene(
             hand=position[:3].copy(),
             opening=float(position[3] + position[4]) / (2 * FINGER_RANGE),
-            objects=position[5:].reshape(-1, 7).copy(),
-            goal=self._data.mocap_pos[0].copy(),
+            objects=position[5 : self._free].reshape(-1, 7).copy(),
+            goals=self._data.mocap_pos.copy(),
             pressed=float(self._data.sensordata.sum()),
+            joints=position[self._free :].copy(),
+            notes=self._notes.copy(),
+            time=self._time,
         )
 
     @property
+    def _time(self) -> float:
+        return round(self._data.time * RATE_HZ) / RATE_HZ
+
+    @property
     def object_state_names(self) -> tuple[str, ...]:
-        poses = tuple(f"object_{number}_{part}" for number in range(1, OBJECTS + 1) for part in POSE)
-        return (*poses, "goal_x", "goal_y", "goal_z")
+        family = self.task.family
+        poses = tuple(f"{name}_{part}" for name in family.objects for part in POSE)
+        return (*poses, *(f"{name}_{axis}" for name in family.goals for axis in "xyz"), *family.joints)
 
     @property
     def object_state(self) -> Float32[np.ndarray, " n"]:
-        scene, poses = self.scene, np.zeros((OBJECTS, len(POSE)))
+        scene, poses = self.scene, np.zeros((len(self.task.family.objects), len(POSE)))
         poses[: len(scene.objects)] = scene.objects
         # q and -q are the same rotation; show one of them.
         poses[:, 3:] *= np.where(poses[:, 3:4] < 0, -1.0, 1.0)
-        return np.append(poses, scene.goal).astype(np.float32)
+        return np.concatenate([poses.ravel(), scene.goals.ravel(), scene.joints]).astype(np.float32)
 
     def reset(self, seed: int) -> None:
         begun = self.task.layout(np.random.default_rng(seed))
         mujoco.mj_resetData(self._model, self._data)
         opening = begun.opening * FINGER_RANGE
-        self._data.qpos[:] = np.concatenate([begun.hand, [opening, opening], begun.objects.ravel()])
-        self._data.mocap_pos[0] = begun.goal
+        self._data.qpos[:] = np.concatenate([begun.hand, [opening, opening], begun.objects.ravel(), begun.joints])
+        self._data.mocap_pos[:] = begun.goals
         self._data.ctrl[:] = [*begun.hand, opening, opening]
         mujoco.mj_forward(self._model, self._data)
-        self._begun = begun
+        self._begun, self._notes = begun, begun.notes
 
     def observe(self, *, images: bool = True) -> Observation:
         scene = self.scene
@@ -158,15 +151,16 @@ class Tabletop(WorldWithObjects):
             images=pictures,
             proprioception=np.append(scene.hand, scene.opening).astype(np.float32),
             instruction=self.task.instructions[0],
-            time=round(self._data.time * RATE_HZ) / RATE_HZ,
+            time=scene.time,
         )
 
     def measure(self) -> dict[str, float]:
         """Metres; of what the task is about and, as `others_moved`, of everything else on the table."""
-        begun, now, row = self._begun, self.scene, self.task.target
+        begun, now = self._begun, self.scene
+        row = self.task.target(now)
         moved = np.linalg.norm(now.objects[:, :3] - begun.objects[:, :3], axis=1)
         return {
-            "left": self.task.left(now, row),
+            "left": self.task.left(now),
             "hand_to_object": float(np.linalg.norm(now.hand - now.objects[row, :3])),
             "object_moved": float(moved[row]),
             "object_lifted": float(now.objects[row, 2] - begun.objects[row, 2]),
@@ -174,7 +168,7 @@ class Tabletop(WorldWithObjects):
         }
 
     def signs(self) -> Signs:
-        return SIGNS[self.task.family]
+        return self.task.family.signs
 
     def step(self, action: Float32[np.ndarray, " a"]) -> Step:
         sent = ACTION.clip(action).astype(np.float64)
@@ -184,15 +178,23 @@ class Tabletop(WorldWithObjects):
         ctrl[3:] = FINGER_RANGE * (1 - sent[3]) / 2
         mujoco.mj_step(self._model, self._data, SUBSTEPS)
         scene = self.scene
+        if self.task.advance:
+            scene = self.task.advance(self._begun, scene)
+            self._notes, self._data.mocap_pos[:] = scene.notes, scene.goals
         return Step(
-            success=self.task.done(scene, self.task.target),
-            reward=-self.task.left(scene, self.task.target),
+            success=self.task.done(scene),
+            reward=-self.task.left(scene),
             terminated=self.task.broken(self._begun, scene),
         )
 
     def save(self) -> bytes:
         mujoco.mj_getState(self._model, self._data, self._physics, PHYSICS)
-        return pack(self.name, {"physics": self._physics, "begun": self._begun.objects})
+        return pack(self.name, {"physics": self._physics, "begun": self._begun.objects, **self._remembered()})
+
+    def _remembered(self) -> dict[str, np.ndarray]:
+        """What the oldest families do not have, whose saved states must stay what they were."""
+        beyond = {"begun_goals": self._begun.goals, "begun_joints": self._begun.joints, "notes": self._notes}
+        return beyond if self._notes.size or self._begun.joints.size or len(self._begun.goals) > 1 else {}
 
     def restore(self, state: bytes) -> None:
         name = label_of(state)
@@ -202,15 +204,24 @@ class Tabletop(WorldWithObjects):
         mujoco.mj_setState(self._model, self._data, values["physics"], PHYSICS)
         mujoco.mj_forward(self._model, self._data)  # positions, which pictures read
         mujoco.mj_setState(self._model, self._data, values["physics"], PHYSICS)  # the solver's warm start
-        begun = np.asarray(values["begun"])
-        self._begun = Scene(hand=np.zeros(3), opening=0.0, objects=begun, goal=np.zeros(3))
+        goals, joints, notes = (
+            np.asarray(values.get(key, rest))
+            for key, rest in (
+                ("begun_goals", self._data.mocap_pos.copy()),
+                ("begun_joints", np.zeros(0)),
+                ("notes", np.zeros(0)),
+            )
+        )
+        objects = np.asarray(values["begun"])
+        self._begun = Scene(hand=np.zeros(3), opening=0.0, objects=objects, goals=goals, joints=joints)
+        self._notes = notes
 
     def digest(self) -> str:
         return hashlib.sha256(self.save()).hexdigest()[:16]
 
     def describe(self) -> dict[str, Any]:
         return {
-            "simulator": "volar tabletop 1",
+            "simulator": f"volar tabletop {self.task.family.version}",
             "mujoco": mujoco.__version__,
             "renderer": renderer_version(),
             "render_recipe": RENDER_RECIPE,
@@ -241,11 +252,12 @@ class TabletopExpert(PrivilegedActor):
         self._ways = (float(first), float(second))
 
     def bind(self, env: Env) -> None:
-        if not isinstance(env, Tabletop):
-            raise ConfigError(f"The tabletop expert acts in tabletop only, not in {type(env).__name__}.")
-        self._env = env
+        world = env.unwrapped
+        if not isinstance(world, Tabletop):
+            raise ConfigError(f"The tabletop expert acts in tabletop only, not in {type(world).__name__}.")
+        self._env = world
 
     def act(self, observation: Observation) -> Chunk:
         task = self._env.task
-        action = task.expert(self._env.scene, self._ways, task.target)
+        action = task.expert(self._env.scene, self._ways)
         return Chunk(actions=np.clip(action, -1.0, 1.0).astype(np.float32)[None], execute=1, evaluations=0)

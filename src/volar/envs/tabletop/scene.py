@@ -1,16 +1,14 @@
-"""The scenes of `tabletop` as MuJoCo models: a Cartesian gripper over a table, and what each family of tasks needs.
+"""The physical parts of `tabletop` as MuJoCo's XML: a Cartesian gripper over a table, and things to put on it.
 
-No tasks, no success, no randomness: those are in `tabletop`.
+No tasks, no success, no randomness.
 """
 
 from collections.abc import Sequence
 
-from volar.core.errors import unknown_name
-
 TIMESTEP = 0.005  # seconds; ten of them make a control step
 FINGER_RANGE = 0.03  # metres that each finger opens
 PUCK_RADIUS, PUCK_HEIGHT = 0.025, 0.03
-CUBE = 0.024  # side
+CUBE_SIDE = 0.024
 PEG_SIDE, PEG_HEIGHT = 0.024, 0.08
 FIXTURE_HEIGHT, CLEARANCE = 0.04, 0.0015  # clearance: on each side of the centred peg
 PILLAR_RADIUS, PILLAR_HEIGHT = 0.03, 0.14
@@ -70,29 +68,27 @@ TEMPLATE = """
 """
 
 
-def scene_xml(family: str) -> str:
-    """The model of a family of tasks. Raises ConfigError for an unknown family."""
-    if family not in THINGS:
-        raise unknown_name("tabletop scene", family, THINGS)
-    things = "\n".join(THINGS[family])
-    sensors = '<sensor><touch site="fixture"/></sensor>' if 'site name="fixture"' in things else ""
-    return TEMPLATE.format(timestep=TIMESTEP, finger_range=FINGER_RANGE, things=things, sensors=sensors)
+def scene_xml(things: Sequence[str]) -> str:
+    """The model of hand, table and these bodies, free ones first."""
+    joined = "\n".join(things)
+    sensors = '<sensor><touch site="fixture"/></sensor>' if 'site name="fixture"' in joined else ""
+    return TEMPLATE.format(timestep=TIMESTEP, finger_range=FINGER_RANGE, things=joined, sensors=sensors)
 
 
-def _object(number: int, geom: str, rgba: str) -> str:
+def free(number: int, geom: str, rgba: str) -> str:
     return f'<body name="object_{number}"><freejoint/><geom {geom} rgba="{rgba}"/></body>'
 
 
-def _goal(parts: Sequence[str]) -> str:
+def goal(parts: Sequence[str]) -> str:
     """A body that is placed by `mocap_pos` and moved by nothing."""
     return f'<body name="goal" mocap="true">{"".join(parts)}</body>'
 
 
-def _region(radius: float) -> str:
+def region(radius: float) -> str:
     return f'<geom class="drawn" type="cylinder" size="{radius} 0.0005" rgba="{GOAL_COLOUR}"/>'
 
 
-def _fixture() -> list[str]:
+def fixture() -> list[str]:
     """Four walls around a square hole, from the table up."""
     hole, wall, half = PEG_SIDE / 2 + CLEARANCE, 0.012, FIXTURE_HEIGHT / 2
     long = hole + 2 * wall
@@ -109,7 +105,7 @@ def _fixture() -> list[str]:
     ]
 
 
-def _bowl() -> list[str]:
+def bowl() -> list[str]:
     """Eight walls, without a floor of its own."""
     half, turn = BOWL_HEIGHT / 2, 0.7853981633974483
     return [
@@ -122,17 +118,7 @@ def _bowl() -> list[str]:
     ]  # fmt: skip
 
 
-_PUCK = f'type="cylinder" size="{PUCK_RADIUS} {PUCK_HEIGHT / 2}" mass="0.15" friction="0.5 0.005 0.0001"'
-_CUBE = f'type="box" size="{CUBE / 2} {CUBE / 2} {CUBE / 2}" mass="0.04"'
-_PEG = f'type="box" size="{PEG_SIDE / 2} {PEG_SIDE / 2} {PEG_HEIGHT / 2}" mass="0.05" solref="0.01 1"'
-_PILLAR = f'type="cylinder" size="{PILLAR_RADIUS} {PILLAR_HEIGHT / 2}" mass="0.2"'
-
-THINGS: dict[str, list[str]] = {
-    "fork": [*(_object(number, _PILLAR, COLOURS["red"]) for number in (1, 2)), _goal([_region(0.02)])],
-    "push": [_object(1, _PUCK, COLOURS["red"]), _goal([_region(0.03)])],
-    "precise": [_object(1, _PEG, COLOURS["blue"]), _goal(_fixture())],
-    "pick-place": [
-        *(_object(number, _CUBE, rgba) for number, rgba in enumerate(COLOURS.values(), start=1)),
-        _goal(_bowl()),
-    ],
-}
+PUCK = f'type="cylinder" size="{PUCK_RADIUS} {PUCK_HEIGHT / 2}" mass="0.15" friction="0.5 0.005 0.0001"'
+CUBE = f'type="box" size="{CUBE_SIDE / 2} {CUBE_SIDE / 2} {CUBE_SIDE / 2}" mass="0.04"'
+PEG = f'type="box" size="{PEG_SIDE / 2} {PEG_SIDE / 2} {PEG_HEIGHT / 2}" mass="0.05" solref="0.01 1"'
+PILLAR = f'type="cylinder" size="{PILLAR_RADIUS} {PILLAR_HEIGHT / 2}" mass="0.2"'
