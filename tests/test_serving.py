@@ -18,12 +18,12 @@ from websockets.sync.client import connect
 
 from volar.core.errors import ConfigError, EpisodeError
 from volar.core.robot import Job, Outcome
+from volar.core.wire import pack, unpack
 from volar.envs.controls import RandomActor
 from volar.envs.rollout import run_episode
 from volar.envs.toy import Toy
 from volar.serving.client import RemoteActor
 from volar.serving.server import PolicyServer
-from volar.serving.wire import pack, unpack
 
 SPEC = Toy("reach-red").spec
 JOB = Job(task="toy/reach-red", seed=3, arm="served", max_steps=12, frames="looks")

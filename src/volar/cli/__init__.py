@@ -22,6 +22,7 @@ COMMANDS = {
     "report": "one self-contained HTML page from a run",
     "published": "what two success rates from papers allow to say, and what not",
     "serve": "put a policy behind a WebSocket, for robots and simulators in other processes",
+    "serve-env": "put simulators behind a WebSocket, for tasks named remote/HOST:PORT/ENVIRONMENT/TASK",
     "info": "describe a data set, a checkpoint or a run",
     "list": "list the members of a family: decoders, backbones, environments, tasks ...",
     "weights": "install, list or verify the pretrained weights of the compact backbone",

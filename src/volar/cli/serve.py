@@ -1,6 +1,5 @@
 """`volar serve POLICY`: a trained policy behind a WebSocket, for `volar compare ws://...` and for robots."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import tyro
 
 from volar.cli.output import Output
-from volar.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +31,14 @@ class Serve:
 
 def main(arguments: list[str]) -> Output:
     command = tyro.cli(Serve, prog="volar serve", args=arguments)
-    token = None if command.token_variable is None else os.environ.get(command.token_variable)
-    if command.token_variable is not None and not token:
-        raise ConfigError(f"The environment variable {command.token_variable} is not set or empty.")
 
+    from volar.cli.actors import read_token
     from volar.cli.evaluate import read_policy
     from volar.policies.actor import PolicyActor
     from volar.policies.vla import Policy
     from volar.serving.server import PolicyServer
 
+    token = read_token(command.token_variable)
     config = read_policy(command.policy, command.part)
     policy = Policy.load(config["folder"], device=command.device, part=command.part)
     card = {
