@@ -16,7 +16,6 @@ TABLE = Table(
         "metaworld": "volar.envs.metaworld:MetaWorld",
         "metaworld-state": "volar.envs.metaworld:MetaWorldState",
         "remote": "volar.envs.remote:Remote",
-        "remote": "volar.envs.remote:Remote",
         "tabletop": "volar.envs.tabletop.world:Tabletop",
         "tabletop-state": "volar.envs.tabletop.world:TabletopState",
         "toy": "volar.envs.toy:Toy",
