@@ -164,10 +164,8 @@ class Sample:
 
 
 class Decoder(nn.Module, ABC):
-    """Turns a context into a chunk of normalised actions.
-
-    Constructor: `(config, *, width, horizon, action_dim)`; `width` is the context's d.
-    """
+    """Turns a context into a chunk of normalised actions. Constructor: `(config, *, width, horizon, action_dim)`;
+    `width` is the context's d."""
 
     @abstractmethod
     def loss(
@@ -246,12 +244,16 @@ class FieldDecoder(AnytimeDecoder):
     """An AnytimeDecoder that follows a vector field over chunks. Fields of several policies can be combined before
     one of them solves: `solver.solve(lambda x, t: 0.5 * first.field(c1, x, t) + 0.5 * second.field(c2, x, t), ...)`."""
 
+    @property
+    @abstractmethod
+    def meaning(self) -> str:
+        """What the field is, in words, with the settings that decide it: only fields of equal meaning may be added."""
+
     @abstractmethod
     def field(
         self, context: Context, chunks: Float[Tensor, "b h a"], time: Float[Tensor, " b"]
     ) -> Float[Tensor, "b h a"]:
-        """The learned field at `chunks`; one network evaluation. What it means (velocity, noise, descent direction)
-        and whether `time` matters is the member's: only fields of the same kind may be added."""
+        """The learned field at `chunks`; one network evaluation. Whether `time` matters is the member's."""
 
     @abstractmethod
     def solve(
@@ -263,10 +265,8 @@ class FieldDecoder(AnytimeDecoder):
     def sample(
         self, context: Context, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED
     ) -> Sample:
-        tokens = context.tokens
-        return self.solve(
-            partial(self.field, context), rows=len(tokens), device=tokens.device, generator=generator, budget=budget
-        )
+        field, tokens = partial(self.field, context), context.tokens
+        return self.solve(field, rows=len(tokens), device=tokens.device, generator=generator, budget=budget)
 
 
 def masked_mean(values: Float[Tensor, "b h"], valid: Bool[Tensor, "b h"]) -> Float[Tensor, " b"]:
@@ -287,8 +287,7 @@ class Tokenizer(ABC):
     def __init__(self, *, horizon: int, action_dim: int) -> None:
         if horizon < 1 or action_dim < 1:
             raise ConfigError(f"A chunk has at least 1 step and 1 dimension; got [{horizon} {action_dim}].")
-        self.horizon = horizon
-        self.action_dim = action_dim
+        self.horizon, self.action_dim = horizon, action_dim
 
     @property
     @abstractmethod

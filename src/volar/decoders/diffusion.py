@@ -53,6 +53,10 @@ class Diffusion(TimedDecoder):
         # Actions may be normalised to any range; part of the checkpoint.
         self.register_buffer("largest", torch.ones(action_dim))
 
+    @property
+    def meaning(self) -> str:
+        return f"{self.config.predicts} predicted at {self.config.levels} levels of the cosine schedule"
+
     def loss(
         self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],
         *, generator: torch.Generator | None = None,

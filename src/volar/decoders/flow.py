@@ -12,7 +12,7 @@ from torch import Tensor
 
 from volar.core.model import UNLIMITED, Budget, Context, Field, Sample
 from volar.nn.denoise import TimedDecoder
-from volar.nn.flow import Solver, integrate, matching_loss, require_steps
+from volar.nn.flow import VELOCITY, Solver, integrate, matching_loss, require_steps
 
 
 class Flow(TimedDecoder):
@@ -33,6 +33,10 @@ class Flow(TimedDecoder):
     def __init__(self, config: Config, *, width: int, horizon: int, action_dim: int) -> None:
         super().__init__(width=width, horizon=horizon, action_dim=action_dim)
         self.config = config
+
+    @property
+    def meaning(self) -> str:
+        return VELOCITY
 
     def loss(
         self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],

@@ -21,7 +21,7 @@ from volar.core.model import (
     Sample,
 )
 from volar.nn.expert import Expert
-from volar.nn.flow import Solver, integrate, matching_loss, require_steps
+from volar.nn.flow import VELOCITY, Solver, integrate, matching_loss, require_steps
 from volar.nn.transformer import full_mask, sinusoid
 
 
@@ -58,6 +58,10 @@ class FlowExpert(FieldDecoder, LayeredDecoder):
         self.action_in = nn.Linear(action_dim, width)
         self.action_time = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
         self.out = nn.Linear(width, action_dim)
+
+    @property
+    def meaning(self) -> str:
+        return VELOCITY
 
     def tokens(self, chunks: Float[Tensor, "b h a"], time: Float[Tensor, " b"]) -> Float[Tensor, "b h d"]:
         """What the expert reads: one token per step, the time mixed into each."""

@@ -31,6 +31,10 @@ class Mip(TimedDecoder):
         super().__init__(width=width, horizon=horizon, action_dim=action_dim)
         self.config = config
 
+    @property
+    def meaning(self) -> str:
+        return f"actions guessed at once, then corrected at noise {self.config.noise:g}"
+
     def loss(
         self, context: Context, actions: Float[Tensor, "b h a"], valid: Bool[Tensor, "b h"],
         *, generator: torch.Generator | None = None,

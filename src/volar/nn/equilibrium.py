@@ -175,6 +175,11 @@ class RestingDecoder(FieldDecoder, WarmStartDecoder):
         """Its config, or the part of it that all such decoders have."""
 
     @property
+    def meaning(self) -> str:
+        decay = self.settings.decay
+        return f"ascent of an energy, strength {decay.strength:g}, turn {decay.turn:g}, start {decay.start:g}"
+
+    @property
     def warm(self) -> bool:
         return self.settings.reuse > 0
 

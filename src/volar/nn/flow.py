@@ -15,6 +15,7 @@ from volar.core.model import UNLIMITED, Budget, Field, Sample, masked_mean
 from volar.nn.budget import Metered
 
 Solver = Literal["euler", "midpoint", "heun"]
+VELOCITY = "velocity from data to noise on the straight path"
 STEP_COST: dict[Solver, int] = {"euler": 1, "midpoint": 2, "heun": 2}  # network evaluations of one step
 
 
