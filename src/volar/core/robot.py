@@ -269,6 +269,12 @@ class Env(ABC):
     @abstractmethod
     def spec(self) -> RobotSpec: ...
 
+    @property
+    def unwrapped(self) -> "Env":
+        """The world behind those that only change how it is seen or begins; itself where there is none. Experts, who
+        know one world, bind to it."""
+        return self
+
     @abstractmethod
     def reset(self, seed: int) -> None:
         """Begin the episode that `seed` names: the same initial state in every process, for ever."""

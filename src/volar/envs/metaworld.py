@@ -247,9 +247,10 @@ class MetaWorldExpert(PrivilegedActor):
         pass
 
     def bind(self, env: Env) -> None:
-        if not isinstance(env, MetaWorld):
-            raise ConfigError(f"Meta-World's expert acts in Meta-World only, not in {type(env).__name__}.")
-        self._env, self._policy = env, ENV_POLICY_MAP[f"{env.task.removesuffix(SUFFIX)}-v3"]()
+        world = env.unwrapped
+        if not isinstance(world, MetaWorld):
+            raise ConfigError(f"Meta-World's expert acts in Meta-World only, not in {type(world).__name__}.")
+        self._env, self._policy = world, ENV_POLICY_MAP[f"{world.task.removesuffix(SUFFIX)}-v3"]()
 
     def act(self, observation: Observation) -> Chunk:
         action = np.clip(self._policy.get_action(self._env.privileged_state), ACTION.low, ACTION.high)

@@ -165,9 +165,10 @@ class ToyExpert(PrivilegedActor):
         pass
 
     def bind(self, env: Env) -> None:
-        if not isinstance(env, Toy):
-            raise ConfigError(f"The toy world's expert acts in the toy world only, not in {type(env).__name__}.")
-        self._env = env
+        world = env.unwrapped
+        if not isinstance(world, Toy):
+            raise ConfigError(f"The toy world's expert acts in the toy world only, not in {type(world).__name__}.")
+        self._env = world
 
     def act(self, observation: Observation) -> Chunk:
         offset = self._env.goal_offset
