@@ -9,12 +9,21 @@ from volar.backbones.state import State
 from volar.core.errors import ConfigError
 from volar.core.model import Batch
 from volar.core.robot import Actor, Camera, Chunk, Job, Outcome
-from volar.envs import make_env, make_expert, tasks
+from volar.envs import make_env, make_expert
 from volar.envs.rollout import run_episode
 from volar.envs.tabletop.tasks import TASKS
 from volar.envs.tabletop.world import Tabletop, TabletopState
 
 EPISODES = 20
+# The families that came later have tests of their own.
+FIRST = (
+    "fork",
+    "precise",
+    "push",
+    "pick-place-red",
+    "pick-place-green",
+    "pick-place-blue",
+)
 STATE_VIEWS = ["tabletop-state/precise", "metaworld-state/peg-insert-side"]
 
 
@@ -27,7 +36,7 @@ def course(env, actions):
     return [(env.step(action), env.observe(images=False).digest()) for action in actions]
 
 
-@pytest.mark.parametrize("task", tasks("tabletop"))
+@pytest.mark.parametrize("task", [f"tabletop/{task}" for task in FIRST])
 def test_experts_succeed(task):
     episodes = [demonstrate(task, seed) for seed in range(EPISODES)]
     assert not [episode.error for episode in episodes if episode.error]
@@ -36,7 +45,7 @@ def test_experts_succeed(task):
     assert episodes[0].privileged == ("simulator state: object and goal poses",)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", FIRST)
 def test_doing_nothing_fails(task):
     env = Tabletop(task, cameras={})
     for seed in range(5):

@@ -29,9 +29,11 @@ def carry(
     tolerance: float,
     lower: float,
     release: bool = False,
+    spread: float = -1.0,
 ) -> Action:
     """Grasp `grip` above the thing's centre, lift its centre to `lift`, go over the goal to within `tolerance`, and
-    go down until the thing's centre is at `lower`; then open if `release`. All in metres."""
+    go down until the thing's centre is at `lower`; then open if `release`. All in metres. spread: action of the gripper
+    before it grasps."""
     at = thing[:3] + np.array([0.0, 0.0, grip])
     offset = now.hand - at
     beside = float(np.linalg.norm(offset[:2]))
@@ -41,9 +43,9 @@ def carry(
         if beside < 0.006 and abs(offset[2]) < 0.006:
             return np.array([0.0, 0.0, 0.0, 1.0])
         if beside > 0.006 and offset[2] < 0.05:
-            return towards(np.append(now.hand[:2] if beside > 0.03 else at[:2], at[2] + 0.07), now.hand, -1.0)
+            return towards(np.append(now.hand[:2] if beside > 0.03 else at[:2], at[2] + 0.07), now.hand, spread)
         height = at[2] if beside < 0.006 else at[2] + 0.07
-        return towards(np.append(at[:2], height), now.hand, -1.0, gain=0.7)
+        return towards(np.append(at[:2], height), now.hand, spread, gain=0.7)
     away = float(np.linalg.norm(over))
     if release and away < tolerance and thing[2] < lower + 0.005:
         return np.array([0.0, 0.0, 0.0, -1.0])

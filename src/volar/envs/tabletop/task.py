@@ -3,7 +3,7 @@
 Functions of a `Scene`; MuJoCo is not needed here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,8 @@ class Scene:
     """The world's state in metres. hand: the point between the fingertips. opening: 0 closed to 1 open.
     objects: rows of x, y, z and quaternion wxyz. goals: bodies that nothing moves, such as regions and bowls.
     pressed: newtons on the fixture. joints: of drawers and buttons, in the order of the scene.
-    notes: what the task remembers of the episode. time: seconds since it began."""
+    notes: what the task remembers of the episode. time: seconds since it began. kicks: metres per second that an
+    answer of `advance` gives to the objects; empty for none."""
 
     hand: Float64[np.ndarray, " 3"]
     opening: float
@@ -31,6 +32,7 @@ class Scene:
     joints: Float64[np.ndarray, " j"] = field(default_factory=lambda: np.zeros(0))
     notes: Float64[np.ndarray, " k"] = field(default_factory=lambda: np.zeros(0))
     time: float = 0.0
+    kicks: Float64[np.ndarray, "_ 3"] = field(default_factory=lambda: np.zeros((0, 3)))
 
     @property
     def goal(self) -> Float64[np.ndarray, " 3"]:
@@ -65,8 +67,9 @@ class Task:
     """layout: random generator -> initial Scene, the same for all tasks that share scenes. left: metres still to go.
     broken: of (initial, present), ends the episode as a failure. expert: action in the environment's units.
     target: row of the object that the instruction means.
-    advance: (initial, present) -> the present with new `notes` and `goals`, after every step; nothing else of its
-    answer is used, so that a task can remember and show things but not move objects."""
+    advance: (initial, present) -> the present with new `notes`, `goals` and `kicks`, after every step; nothing else of
+    its answer is used, so that a task can remember and show things but moves objects by impulses only.
+    say: the present instruction, where it changes within the episode. facts: measures beside those all tasks have."""
 
     family: Family
     instructions: tuple[str, ...]
@@ -77,6 +80,8 @@ class Task:
     broken: Callable[[Scene, Scene], bool] = never
     target: Callable[[Scene], int] = first_object
     advance: Callable[[Scene, Scene], Scene] | None = None
+    say: Callable[[Scene], str] | None = None
+    facts: Callable[[Scene], Mapping[str, float]] | None = None
 
 
 def standing(points: Float64[np.ndarray, "n 2"], height: float) -> Float64[np.ndarray, "n 7"]:

@@ -150,7 +150,7 @@ class Tabletop(WorldWithObjects):
         return Observation(
             images=pictures,
             proprioception=np.append(scene.hand, scene.opening).astype(np.float32),
-            instruction=self.task.instructions[0],
+            instruction=self.task.say(scene) if self.task.say else self.task.instructions[0],
             time=scene.time,
         )
 
@@ -165,6 +165,7 @@ class Tabletop(WorldWithObjects):
             "object_moved": float(moved[row]),
             "object_lifted": float(now.objects[row, 2] - begun.objects[row, 2]),
             "others_moved": float(np.delete(moved, row).max(initial=0.0)),
+            **(self.task.facts(now) if self.task.facts else {}),
         }
 
     def signs(self) -> Signs:
@@ -181,6 +182,8 @@ class Tabletop(WorldWithObjects):
         if self.task.advance:
             scene = self.task.advance(self._begun, scene)
             self._notes, self._data.mocap_pos[:] = scene.notes, scene.goals
+            if scene.kicks.size:
+                self._data.qvel[5 : 5 + 6 * len(scene.kicks)].reshape(-1, 6)[:, :3] += scene.kicks
         return Step(
             success=self.task.done(scene),
             reward=-self.task.left(scene),
