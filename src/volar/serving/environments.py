@@ -22,6 +22,7 @@ from volar.serving.worlds import serve_world
 
 MOST = 64  # worlds at a time; each is a process of some 100 MB or more
 KEPT = 4  # idle worlds, whose simulator is already imported
+CLOSE_WITHIN = 10.0  # seconds for a simulator to shut down
 GONE = 1.0  # seconds between two looks whether whoever asked is still there
 
 
@@ -49,11 +50,15 @@ class _Process:
             raise EpisodeError(f"The environment's process ended with exit code {self._process.exitcode}.") from error
 
     def forget(self) -> bool:
-        """Drop the environment, keep the process. False when it has died."""
+        """Drop the environment, keep the process. False when that does not work."""
         try:
-            self._pipe.send_bytes(b"")
-        except OSError:
+            self._pipe.send_bytes(pack({"type": "close"}))
+            return self._pipe.poll(CLOSE_WITHIN) and bool(self._pipe.recv_bytes())
+        except (EOFError, OSError):
             return False
+
+    @property
+    def alive(self) -> bool:
         return self._process.is_alive()
 
     def end(self) -> None:
@@ -124,6 +129,6 @@ class EnvironmentServer(Listener):
                 world = self._idle.pop()
             except IndexError:
                 return _Process(self._served)
-            if world.forget():
+            if world.alive:
                 return world
             world.end()

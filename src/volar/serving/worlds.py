@@ -34,7 +34,7 @@ class World:
             "observe": lambda _: write_observation(self.env.observe()),
             "signs": lambda _: {"signs": asdict(self.env.signs())}, "digest": lambda _: {"digest": self.env.digest()},
             "save": lambda _: {"state": self.restorable.save()}, "restore": self._restore,
-            "expert": self._begin_expert, "act": self._act,
+            "expert": self._begin_expert, "act": self._act, "close": self._close,
         }  # fmt: skip
 
     @property
@@ -62,10 +62,11 @@ class World:
             told = str(error) if known else f"{type(error).__name__}: {error}"
             return pack({"error": told, "kind": type(error).__name__ if known else EpisodeError.__name__})
 
-    def close(self) -> None:
+    def _close(self, message: Message) -> dict[str, Any]:
         if self._env is not None:
             self._env.close()
         self._env = self._expert = None
+        return {}
 
     def _allowed(self, message: Message) -> str:
         task = str(message.get("task"))
@@ -78,7 +79,7 @@ class World:
 
     def _make(self, message: Message) -> dict[str, Any]:
         task, cameras = self._allowed(message), message.get("cameras")
-        self.close()
+        self._close(message)
         env = make_env(task, cameras=cameras)
         self._task, self._env = task, env
         return {
@@ -125,15 +126,11 @@ class World:
 
 
 def serve_world(pipe: Connection, served: Sequence[str]) -> None:
-    """Answer what comes through the pipe until it closes. An empty message drops the environment and has no answer."""
+    """Answer what comes through the pipe until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to all; the listening process ends us
     world = World(served)
     try:
         while True:
-            data = pipe.recv_bytes(LARGEST)
-            if data:
-                pipe.send_bytes(world.answer(data))
-            else:
-                world.close()
+            pipe.send_bytes(world.answer(pipe.recv_bytes(LARGEST)))
     except (EOFError, OSError):  # the listening process is gone
         return
