@@ -1,0 +1,97 @@
+"""What the simulator knows of a LIBERO scene: goals, where things are, and the boxes they are made of. For experts and
+records only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """One condition of a task file, for example `on akita_black_bowl_1 plate_1`; target is None for `open` and the
+    like."""
+
+    predicate: str
+    subject: str
+    target: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boxes:
+    """Solid boxes in the world, metres. rotation: columns are a box's axes. body: number of the body it belongs to."""
+
+    center: Float64[np.ndarray, "n 3"]
+    rotation: Float64[np.ndarray, "n 3 3"]
+    half: Float64[np.ndarray, "n 3"]
+    body: np.ndarray
+
+    def select(self, chosen: Bool[np.ndarray, " n"]) -> "Boxes":
+        return Boxes(
+            center=self.center[chosen], rotation=self.rotation[chosen], half=self.half[chosen], body=self.body[chosen]
+        )
+
+    def corners(self) -> Float64[np.ndarray, "n 8 3"]:
+        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+        return self.center[:, None] + np.einsum("nij,nkj->nki", self.rotation, signs * self.half[:, None])
+
+    def clearance(self, points: Float64[np.ndarray, "k 3"]) -> Float64[np.ndarray, " k"]:
+        """Distance of each point to the nearest box, metres; 0 or less inside one."""
+        local = np.einsum("nij,kni->knj", self.rotation, points[:, None] - self.center[None])
+        outside = np.abs(local) - self.half
+        distance = np.linalg.norm(np.maximum(outside, 0), axis=-1) + np.minimum(outside.max(-1), 0)
+        return distance.min(1)
+
+
+class Scene:
+    """Read access to one built world. The order of `goals` is the task file's."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self.model, self.data = world.sim.model._model, world.sim.data._data
+        states = [tuple(state) for state in world.parsed_problem["goal_state"]]
+        self.goals = tuple(Goal(predicate=s[0], subject=s[1], target=s[2] if len(s) == 3 else None) for s in states)
+        self._states = states
+        self.met = (False,) * len(states)
+        self._begun = np.zeros((len(states), 3))
+
+    def begin(self) -> None:
+        """Remember where the goals' subjects are at the start of an episode."""
+        self._begun = np.stack([self.position(goal.subject) for goal in self.goals])
+
+    def judge(self) -> bool:
+        """Whether all conditions hold, by LIBERO's own predicates."""
+        self.met = tuple(bool(self._world._eval_predicate(state)) for state in self._states)
+        return all(self.met)
+
+    def position(self, name: str) -> Float64[np.ndarray, " 3"]:
+        """Of an object's origin or of a region's centre, in the world, metres."""
+        body = self._world.obj_body_id.get(name)
+        return (self.data.site(name).xpos if body is None else self.data.xpos[body]).copy()
+
+    @property
+    def hand(self) -> Float64[np.ndarray, " 3"]:
+        """The point between the fingertips."""
+        return self.data.site_xpos[self._world.robots[0].eef_site_id].copy()
+
+    @property
+    def hand_rotation(self) -> Float64[np.ndarray, "3 3"]:
+        """Columns: across the palm, along which the fingers open, and where they point."""
+        return self.data.site_xmat[self._world.robots[0].eef_site_id].reshape(3, 3).copy()
+
+    def measure(self) -> dict[str, float]:
+        number = next((k for k, met in enumerate(self.met) if not met), 0)
+        position = self.position(self.goals[number].subject)
+        return {
+            "hand_to_object": float(np.linalg.norm(self.hand - position)),
+            "object_moved": float(np.linalg.norm(position - self._begun[number])),
+            "goals_open": float(len(self.met) - sum(self.met)),
+        }
+
+    def save(self) -> dict[str, np.ndarray]:
+        return {"begun": self._begun, "met": np.array(self.met)}
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        self._begun, self.met = values["begun"], tuple(bool(met) for met in values["met"])

