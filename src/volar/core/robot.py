@@ -195,7 +195,7 @@ class Trajectory:
     images: camera -> uint8 [n height width 3] (empty when nobody asked for frames), taken before the steps named in
     image_steps: every step for `frames="all"`, so n = t; the looks and the last moment (step t) for "looks".
     actions: float32 [t a], the intended (clean) action; executed: float32 [t a], what was really sent, noise and
-    clipping included.
+    clipping included. instructions: one per step where the task changes what it says, empty where one serves all.
     """
 
     images: Mapping[str, UInt8[np.ndarray, "n _ _ 3"]]
@@ -204,6 +204,7 @@ class Trajectory:
     executed: Float32[np.ndarray, "t a"]
     rewards: Float32[np.ndarray, " t"]
     image_steps: tuple[int, ...] = ()
+    instructions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

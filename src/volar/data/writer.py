@@ -64,6 +64,7 @@ class DatasetWriter:
     def add(self, trajectory: Trajectory, instruction: str, *, source: Mapping[str, Any]) -> int:
         """Save one episode and return its index; once this returns it survives anything but the disk.
 
+        instruction: of every frame that `trajectory.instructions` says nothing else of.
         source: how the episode came about (task, seed, success, noise, ...), plain JSON, handed out again by `saved`.
         Raises ConfigError if the episode does not belong here, OSError if the disk is full.
         """
@@ -81,7 +82,7 @@ class DatasetWriter:
             layout.image_key(name): store_pictures(trajectory.images[name], storage, self._appender.info["fps"])
             for name, storage in self._storage.items()
         }
-        instructions = [instruction] * len(frame)
+        instructions = trajectory.instructions or [instruction] * len(frame)
         return self._appender.append(
             EpisodeContent(numbers=numbers, pictures=pictures, instructions=instructions, source=source)
         )

@@ -48,6 +48,7 @@ class _Recording:
     rewards: list[float] = field(default_factory=list)
     images: list[dict[str, np.ndarray]] = field(default_factory=list)
     image_steps: list[int] = field(default_factory=list)
+    instructions: list[str] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
     tracker: Tracker = field(default_factory=Tracker)
     first_observation: str = ""
@@ -68,6 +69,7 @@ class _Recording:
             executed=np.asarray(self.executed, dtype=np.float32),
             rewards=np.asarray(self.rewards, dtype=np.float32),
             image_steps=tuple(self.image_steps),
+            instructions=tuple(self.instructions) if len(set(self.instructions)) > 1 else (),
         )
 
 
@@ -146,7 +148,7 @@ def _episode(env: Env, actor: Actor, job: Job, *, begin: bool) -> Course:
             actor.reset(job.seed)
             if isinstance(actor, PrivilegedActor):
                 actor.bind(env)
-        outcome = yield from _act(env, job, instruction, recording, looks=actor.uses_images)
+        outcome = yield from _act(env, job, recording, looks=actor.uses_images)
         recording.tracker.note(env.measure())
         if job.frames == "looks":
             recording.look(images=True)
@@ -176,17 +178,16 @@ def _episode(env: Env, actor: Actor, job: Job, *, begin: bool) -> Course:
     )
 
 
-def _act(
-    env: Env, job: Job, instruction: str, recording: _Recording, *, looks: bool
-) -> Generator[Observation, Chunk | None, Outcome]:
+def _act(env: Env, job: Job, recording: _Recording, *, looks: bool) -> Generator[Observation, Chunk | None, Outcome]:
     bounds = env.spec.action
     noise = np.random.default_rng([job.seed, zlib.crc32(job.task.encode())])
     planned: list[np.ndarray] = []
     for _ in range(job.max_steps):
         deciding = not planned
         seen = recording.look(images=job.frames == "all" or (deciding and looks))
+        said = job.instruction or seen.instruction
         if deciding:
-            chunk = yield replace(seen, instruction=instruction)
+            chunk = yield replace(seen, instruction=said)
             assert chunk is not None
             if not 1 <= chunk.execute <= len(chunk.actions):
                 raise EpisodeError(f"A chunk of {len(chunk.actions)} actions cannot have {chunk.execute} executed.")
@@ -197,6 +198,7 @@ def _act(
         executed = bounds.clip(disturbed)
         recording.tracker.note(env.measure())
         recording.proprioception.append(seen.proprioception)
+        recording.instructions.append(said)
         recording.actions.append(action)
         recording.executed.append(executed)
         step = env.step(executed)
