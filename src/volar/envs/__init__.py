@@ -1,18 +1,20 @@
 """Worlds to act in. Torch-free; each simulator is imported inside its own file only.
 
-A task is written `environment/task`, for example `metaworld/faucet-open`. Every member has static methods `tasks()`,
+A task is written `environment/task`, for example `metaworld/faucet-open`, and perturbed
+`metaworld/faucet-open@camera=3` (`volar.envs.perturbation`). Every member has static methods `tasks()`,
 `instructions(task)` and `expert()` beside the Env contract, and its constructor is `(task, *, cameras)`.
 """
 
 from collections.abc import Mapping
 
-from volar.core.errors import ConfigError
 from volar.core.registry import Table
 from volar.core.robot import Env, PrivilegedActor
+from volar.envs.task_names import parse_task
 
 TABLE = Table(
     "environment",
     {
+        "libero": "volar.envs.libero.world:Libero",
         "metaworld": "volar.envs.metaworld:MetaWorld",
         "metaworld-state": "volar.envs.metaworld:MetaWorldState",
         "remote": "volar.envs.remote:Remote",
@@ -25,16 +27,20 @@ TABLE = Table(
 
 def make_env(task: str, *, cameras: Mapping[str, int] | None = None) -> Env:
     """The environment of `environment/task`. cameras: name -> side in pixels (square); None takes the
-    environment's declared default. Raises ConfigError for an unknown environment, task or camera."""
-    environment, slash, name = task.partition("/")
-    if not slash:
-        raise ConfigError(f"A task is written 'environment/task', for example 'metaworld/faucet-open'; got {task!r}.")
-    return TABLE.load(environment)(name, cameras=cameras)
+    environment's declared default. Raises ConfigError for an unknown environment, task, camera or perturbation."""
+    named = parse_task(task)
+    env = TABLE.load(named.environment)(named.task, cameras=cameras)
+    if not named.levels:
+        return env
+
+    from volar.envs.perturbation.perturbed import perturb
+
+    return perturb(env, named.levels, name=named.environment)
 
 
 def make_expert(task: str) -> PrivilegedActor:
     """The scripted expert of the environment that `environment/task` names; it serves all its tasks."""
-    return TABLE.load(task.partition("/")[0]).expert()
+    return TABLE.load(parse_task(task).environment).expert()
 
 
 def tasks(environment: str) -> tuple[str, ...]:
@@ -44,5 +50,5 @@ def tasks(environment: str) -> tuple[str, ...]:
 
 def instructions(task: str) -> tuple[str, ...]:
     """Ways to say what `environment/task` wants; the first is the one that `observe` gives."""
-    environment, _, name = task.partition("/")
-    return TABLE.load(environment).instructions(name)
+    named = parse_task(task)
+    return TABLE.load(named.environment).instructions(named.task)

@@ -23,9 +23,10 @@ from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Mishap, Signs, Stage
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
+from volar.envs.perturbation.world import Displacement, PerturbableWorld, outward
 from volar.envs.shared_scenes import SCENES, SUFFIX, SharedScene, scene_of
 from volar.envs.state_bytes import label_of, pack, unpack
-from volar.envs.state_view import StateView, WorldWithObjects
+from volar.envs.state_view import StateView
 
 # After `offscreen`, which chooses how MuJoCo will draw before anything imports it.
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML45_V3, MT10_V3  # noqa: F401  # isort: skip
@@ -70,6 +71,8 @@ SAVED = (
     ":observation",
     ":begun",
 )  # beside the task's own variables, hence the colons
+BACKGROUND = ("world", "tablelink", "RetainingWall")  # bodies
+FIXED = 3e-3  # metres: ranges of a coordinate narrower than this only make it a range
 PLAIN = (np.ndarray, np.generic, int, float, type(None))
 
 SIGNS = Signs(
@@ -84,7 +87,7 @@ SIGNS = Signs(
 warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", module=r"metaworld\.policies")
 
 
-class MetaWorld(WorldWithObjects):
+class MetaWorld(PerturbableWorld):
     """One of the 50 tasks, for example `faucet-open`. cameras: name of a camera -> side in pixels.
 
     Success is the simulator's momentary flag; score "at any step", since it goes off again on some tasks.
@@ -103,6 +106,7 @@ class MetaWorld(WorldWithObjects):
         self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
         self._scene = scene_of(self.task)
         self._env = _build(self.task, self._scene)
+        self._ranges, self._hand = self._env._random_reset_space, np.array(self._env.hand_init_pos)
         self.pictures = Offscreen(self._env.model, declared)
         self._physics = np.empty(mujoco.mj_stateSize(self._env.model, PHYSICS))
         self._state: Float64[np.ndarray, " 39"] = np.zeros(39)
@@ -145,8 +149,23 @@ class MetaWorld(WorldWithObjects):
         """Poses of two objects and the goal: numbers 5 to 18 and 37 to 39; what lies between is the step before."""
         return np.append(self._state[4:18], self._state[36:39]).astype(np.float32)
 
-    def reset(self, seed: int) -> None:
+    @property
+    def model(self) -> Any:
+        return self._env.model
+
+    @property
+    def background(self) -> tuple[int, ...]:
+        model = self._env.model
+        return tuple(geom for geom in range(model.ngeom) if model.body(model.geom_bodyid[geom]).name in BACKGROUND)
+
+    def reset_displaced(self, seed: int, displacement: Displacement) -> None:
         env = self._env
+        env.hand_init_pos = self._hand + displacement.hand
+        env._random_reset_space = self._ranges
+        if displacement.outward:
+            env.seed(seed)
+            env.reset()
+            env._random_reset_space = _moved(self._ranges, env._last_rand_vec, displacement.outward)
         env.seed(seed)
         env.reset()
         if self._scene is not None:
@@ -278,6 +297,17 @@ def _build(task: str, scene: SharedScene | None) -> Any:
             if env.model.site(site).name.startswith("goal"):
                 env.model.site_rgba[site, 3] = 0.0
     return env
+
+
+def _moved(ranges: Box, drawn: np.ndarray, metres: float) -> Box:
+    """Ranges from which the same seed draws everything so much further out, seen from the range of the first thing
+    that has one. What a task never moves along x or y stays."""
+    free = ranges.high - ranges.low > FIXED
+    first = 3 * (int(np.argmax(free)) // 3)
+    there = slice(first, first + 2)
+    way = outward(drawn[there], (ranges.low + ranges.high)[there] / 2, metres)
+    shift = np.tile([*way, 0.0], len(drawn) // 3) * free
+    return Box(ranges.low + shift, ranges.high + shift, dtype=np.float64)
 
 
 def _borrowed(value: object) -> bool:
