@@ -17,7 +17,7 @@ from volar.comparison.ledger import ledger_of
 from volar.core.errors import ConfigError, EpisodeError
 from volar.core.model import UNLIMITED, Budget, Sample
 from volar.core.registry import build_config
-from volar.core.robot import Actor, Env, Job, Observation, Outcome
+from volar.core.robot import Actor, BatchActor, Chunk, Env, Job, Observation, Outcome
 from volar.decoders import TABLE as DECODERS
 from volar.envs import make_env
 from volar.envs.rollout import run_episode
@@ -78,11 +78,13 @@ class Maze:
 
     def _simulate(self, request: Request) -> Simulated:
         self.asked += 1
-        path = (*request.state, int(request.actions[0, 0]))
+        proposed = self.candidates(tuple(request.state)) if request.rank is not None else None
+        actions = request.actions if proposed is None else proposed.chunks[proposed.ranked(request.rank)]
+        path = (*request.state, int(actions[0, 0]))
         over, state = len(path) == self.depth, bytes(path)
         return Simulated(
-            state=state, key=state_key(state), actions=request.actions, reward=self.rewards[path], value=0.0,
-            discount=0.0 if over else self.discount, candidates=None if over else self.candidates(path), steps=1,
+            state=state, key=state_key(state), actions=actions, reward=self.rewards[path], value=0.0,
+            discount=0.0 if over else self.discount, candidates=proposed, steps=1,
         )  # fmt: skip
 
     def best(self, path: tuple[int, ...] = ()) -> tuple[float, int]:
@@ -183,14 +185,14 @@ def test_virtual_loss_spreads_what_is_simulated_at_once():
     seen = []
 
     def simulate(requests, expired):
-        seen.append([(request.state, request.actions.tobytes()) for request in requests])
+        seen.append([(request.state, str(request.actions), request.rank) for request in requests])
         return maze.simulate(requests, expired)
 
     tree = Tree.at(maze.root())
     search(tree, simulate, config=SearchConfig(parallel=4), edge=1, left=3, limit=Limit(simulations=12), seed=0)
     assert [len(batch) for batch in seen] == [4, 4, 4]
     assert all(len(set(batch)) == len(batch) for batch in seen), "no leaf twice at once"
-    assert len({state for state, _ in seen[1]}) > 1, "and not all below one branch"
+    assert len({each[0] for each in seen[1]}) > 1, "and not all below one branch"
 
 
 def test_golden_trees():
@@ -513,11 +515,50 @@ def test_wrong_dynamics_are_checked_and_named():
         with_error(make_env("toy/reach-red"), DynamicsError(mass=1.1))
 
 
+class Batched(BatchActor):
+    """Goes where it stands from, faster the farther; counts how often its network runs."""
+
+    uses_images = False
+    calls = 0
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def act_many(self, rows, observations) -> list[Chunk]:
+        self.calls += 1
+        rise = [np.tile(0.3 + seen.proprioception, (4, 1)).astype(np.float32) for seen in observations]
+        return [Chunk(actions=chunk, execute=2, evaluations=3) for chunk in rise]
+
+
+def test_simulations_at_once_come_out_as_one_by_one():
+    """Leaves share one environment and one call of the network; nothing of the one may leak into the other."""
+    env = make_env("toy/reach-red")
+    env.reset(0)
+    state, starts = env.save(), np.random.default_rng(0).uniform(-1, 1, (6, 2, 2)).astype(np.float32)
+    requests = [Request(state=state, actions=start, left=6 + 3 * number) for number, start in enumerate(starts)]
+    requests += [Request(state=state, actions=None, left=9, rank=1), Request(state=state, actions=None, left=9)]
+    propose = partial(around_policy, spec=env.spec.action, num=3)
+    brought, calls = [], []
+    for size in (1, len(requests)):
+        policy = Batched()
+        simulator = Simulator(env, policy, propose, config=SimulationConfig(edge=2, rollout=30))
+        simulator.begin("reach the red disc")
+        parts = [simulator(requests[at : at + size], lambda: False) for at in range(0, len(requests), size)]
+        brought.append([result for part in parts for result in part])
+        calls.append(policy.calls)
+    for alone, together in zip(*brought, strict=True):
+        assert alone.key == together.key and alone.total == together.total and alone.steps == together.steps
+        assert (alone.solution is None) is (together.solution is None)
+        assert (alone.candidates is None) is (together.candidates is None)
+    assert calls[1] < calls[0] / 3
+    assert {sum(result.evaluations for result in results) for results in brought} == {3 * calls[0]}, "each counted once"
+
+
 def test_workers_simulate_the_same_and_their_death_costs_no_result(tmp_path):
     env = make_env("toy/reach-red")
     env.reset(0)
     state, words = env.save(), env.observe(images=False).instruction
-    requests = [Request(state=state, actions=None, left=12, seed=seed) for seed in range(6)]
+    requests = [Request(state=state, actions=None, left=12, seed=seed, rank=seed % 2) for seed in range(6)]
     here = make_simulator()
     here.begin(words)
     expected = here(requests, lambda: False)
@@ -562,14 +603,14 @@ def test_candidates_from_a_library():
     library = fit_library(np.random.default_rng(0).uniform(-1, 1, (80, 4, 2)).astype(np.float32), size=40, seed=0)
     own = np.full((4, 2), 0.3, np.float32)
     distances = library.distances(own)
-    found = from_library(lambda number: own, np.random.default_rng(0), library=library, num=8)
+    found = from_library(lambda num: own[None], np.random.default_rng(0), library=library, num=8)
     assert len(found) == 8 and found.own == 0 and len(np.unique(found.chunks, axis=0)) == 8
     np.testing.assert_array_equal(found.chunks[0], own)
     apart = np.array([0.0, *(distances[(library.chunks == chunk).all((1, 2))][0] for chunk in found.chunks[1:])])
     np.testing.assert_allclose(found.prior, np.exp(-5 * apart) / np.exp(-5 * apart).sum())
     counts = np.zeros(40)
     for seed in range(600):
-        drawn = from_library(lambda number: own, np.random.default_rng(seed), library=library, num=2, nearness=2.0)
+        drawn = from_library(lambda num: own[None], np.random.default_rng(seed), library=library, num=2, nearness=2.0)
         counts += (library.chunks == drawn.chunks[1]).all((1, 2))
     wanted = 0.9 * np.exp(-2 * distances) / np.exp(-2 * distances).sum() + 0.1 / 40
     np.testing.assert_allclose(counts / 600, wanted, atol=0.05)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from volar.cli.planners import Proposals
 from volar.planning.actor import Follow
 from volar.planning.mismatch import DynamicsError
 
@@ -32,7 +33,7 @@ class Cell:
     simulations: int = 30
     seconds: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    proposals: str = "policy"
+    proposals: Proposals = "policy"
     candidates: int = 10
     follow: Follow = "open_loop"
     rollout: int = ROLLOUT

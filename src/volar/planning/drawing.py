@@ -117,5 +117,5 @@ def _circle(place: tuple[float, float], node: Mapping[str, Any], top: int, pictu
         corner = f'x="{x - THUMB / 2:.1f}" y="{y - THUMB / 2:.1f}" width="{THUMB}" height="{THUMB}"'
         return f'<image href="{escape(picture)}" {corner}/><rect {corner} fill="none" stroke="{INK}"/>'
     radius = 4 + 14 * math.sqrt(node["visits"] / top)
-    ended = node["prior"] is None
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{INK if ended else "white"}" stroke="{INK}"/>'
+    fill = INK if node["over"] else "white"
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{fill}" stroke="{INK}"/>'

@@ -52,13 +52,15 @@ class Edge:
 
 @dataclass
 class Node:
-    """candidates: None where the episode is over. value: return that its own simulation estimated from here.
-    expanding: candidates whose first simulation is under way."""
+    """candidates: None until the first simulation that sets out from here brings them. value: return that its own
+    simulation estimated from here. over: the episode is. expanding: candidates whose first simulation is under way.
+    """
 
     key: str
     state: bytes
-    candidates: Candidates | None
     value: float
+    over: bool = False
+    candidates: Candidates | None = None
     visits: int = 0
     edges: dict[int, Edge] = field(default_factory=dict)
     expanding: set[int] = field(default_factory=set)
@@ -73,7 +75,7 @@ class Tree:
 
     @classmethod
     def at(cls, root: Root) -> "Tree":
-        node = Node(root.key, root.state, root.candidates, 0.0)
+        node = Node(root.key, root.state, 0.0, candidates=root.candidates)
         return cls(node, {root.key: node})
 
     def moved_to(self, root: Root) -> "Tree":
@@ -104,7 +106,7 @@ def _node_json(node: Node) -> dict[str, Any]:
         for number, edge in sorted(node.edges.items())
     }  # fmt: skip
     prior = None if node.candidates is None else node.candidates.prior.tolist()
-    return {"visits": node.visits, "value": node.value, "prior": prior, "edges": edges}
+    return {"visits": node.visits, "value": node.value, "over": node.over, "prior": prior, "edges": edges}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,8 @@ class Found:
 
 @dataclass(frozen=True)
 class _Path:
-    """From the root: (node, candidate) pairs that were chosen. expands: the last one is new."""
+    """From the root: (node, candidate) pairs that were chosen. expands: the last one is new; where the
+    candidates are not known yet, it is -1 for the first of them by prior, -2 for the second, and so on."""
 
     steps: tuple[tuple[Node, int], ...]
     expands: bool
@@ -211,8 +214,10 @@ def _select(tree: Tree, config: SearchConfig, left: int, most: int) -> list[_Pat
 
 def _descend(tree: Tree, config: SearchConfig, left: int) -> _Path | None:
     node, steps = tree.root, []
-    while node.candidates is not None and len(steps) < config.depth and left > 0:
-        if (new := _to_open(node, config)) is not None:
+    assert node.candidates is not None
+    usual = len(node.candidates)
+    while not node.over and len(steps) < config.depth and left > 0:
+        if (new := _to_open(node, config, usual)) is not None:
             return _Path((*steps, (node, new)), expands=True)
         if not node.edges:
             return None  # all that may be open is under way
@@ -223,9 +228,11 @@ def _descend(tree: Tree, config: SearchConfig, left: int) -> _Path | None:
     return _Path(tuple(steps), expands=False) if steps else None
 
 
-def _to_open(node: Node, config: SearchConfig) -> int | None:
-    """The candidate of the highest prior that is not open yet, if another one may be."""
-    assert node.candidates is not None
+def _to_open(node: Node, config: SearchConfig, usual: int) -> int | None:
+    """The candidate of the highest prior that is not open yet, if another one may be. usual: as many candidates are
+    taken to be at a node where they are not known."""
+    if node.candidates is None:
+        return -1 - len(node.expanding) if len(node.expanding) < usual else None
     count, prior = len(node.candidates), node.candidates.prior
     allowed = count
     if config.widening:
@@ -273,14 +280,14 @@ def _simulate(
     for place, path in enumerate(paths):
         if path.expands:
             node, number = path.steps[-1]
-            assert node.candidates is not None
             rest = left - sum(map(len, path.actions()))
-            actions = node.candidates.chunks[number][:edge]
-            requests[place] = Request(state=node.state, actions=actions, left=rest, seed=seed)
+            known = None if node.candidates is None else node.candidates.chunks[number][:edge]
+            rank = -1 - number if known is None else None
+            requests[place] = Request(state=node.state, actions=known, left=rest, seed=seed, rank=rank)
     results: list[Simulated | None] = [None] * len(paths)
     for place, result in zip(requests, simulate(list(requests.values()), expired) if requests else [], strict=True):
         results[place] = result
-        if config.value_weight and result.finished and result.discount > 0 and result.estimate is None:
+        if config.value_weight and result.finished and not result.over and result.estimate is None:
             raise ConfigError("value_weight is set, but no value function was given that could estimate a state.")
     return results
 
@@ -298,11 +305,14 @@ def _settle(tree: Tree, path: _Path, result: Simulated | None) -> None:
         return
     node, number = path.steps[-1]
     if result is not None:
-        node.edges[number] = Edge(result.key, result.actions, result.reward, result.discount, result.estimate)
+        if result.candidates is not None:
+            node.candidates, number = result.candidates, result.candidates.ranked(-1 - number)
+        new = Edge(result.key, result.actions, result.reward, result.discount, result.estimate)
+        node.edges.setdefault(number, new)
         if result.key not in tree.nodes:
-            tree.nodes[result.key] = Node(result.key, result.state, result.candidates, result.value)
+            tree.nodes[result.key] = Node(result.key, result.state, result.value, over=result.over)
     value = tree.nodes[node.edges[number].child].value if result is None else result.value
-    for parent, chosen in reversed(path.steps):
+    for parent, chosen in reversed((*path.steps[:-1], (node, number))):
         edge = parent.edges[chosen]
         value = edge.reward + edge.discount * value
         edge.total += value

@@ -44,6 +44,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.chunks)
 
+    def ranked(self, rank: int) -> int:
+        """The id of the candidate that is tried as number `rank`: by falling prior, the lower id of equals; from the
+        beginning again behind the last."""
+        return int(np.argsort(-self.prior, kind="stable")[rank % len(self)])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Root:
@@ -60,7 +65,8 @@ class Root:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One simulation, from `state`. actions: of the edge; None lets the policy draw its own under `seed`.
+    """One simulation, from `state`. actions: of the edge; None lets the policy draw its own under `seed`, or with
+    `rank` takes the candidate of that rank at `state`; all of them come back with the result.
     left: control steps that edge and roll-out may take together. seed: of the policy's draws and of the candidates;
     together with the state it determines everything, so that the same request has the same result anywhere."""
 
@@ -68,6 +74,7 @@ class Request:
     actions: Float32[np.ndarray, "m a"] | None
     left: int
     seed: int = 0
+    rank: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +84,10 @@ class Simulated:
     state, key: after the edge. actions: of the edge, as carried out. reward: discounted, gathered on the edge.
     discount: factor of everything after it, gamma ** len(actions); 0 where the episode ended on it.
     value: discounted return of the roll-out from `state`. estimate: of a learned value at `state`; None without one.
-    candidates: at `state`; None where the episode is over. solution: all actions from the edge's first to the first
-    success; None without one. steps, checks: control steps simulated and success flags read. evaluations: of the
-    policy's network. finished: False when time ran out on the way, so that nothing may be concluded from it.
+    candidates: at the state that the request set out from, where it asked for them. solution: all actions from the
+    edge's first to the first success; None without one. steps, checks: control steps simulated and success flags read.
+    evaluations: of the policy's network. finished: False when time ran out on the way, so that nothing may be concluded
+    from it.
     """
 
     state: bytes
@@ -103,6 +111,11 @@ class Simulated:
                 f"A simulation gave reward {self.reward}, discount {self.discount}, value {self.value}, learned "
                 f"estimate {self.estimate}; planning needs finite numbers. Which value function was used?"
             )
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode ended on the edge."""
+        return self.discount == 0.0
 
     @property
     def total(self) -> float:

@@ -15,7 +15,7 @@ from volar.planning.simulation import Draw
 
 def own_chunk(draw: Draw, random: np.random.Generator) -> Candidates:
     """Nothing but the policy's own chunk: for planners that make their own candidates."""
-    return Candidates(chunks=draw(0)[None], prior=np.ones(1))
+    return Candidates(chunks=draw(1), prior=np.ones(1))
 
 
 def from_library(
@@ -29,7 +29,7 @@ def from_library(
     """
     if num < 1 or not 0 <= uniform <= 1:
         raise ConfigError(f"from_library needs num >= 1 and uniform in [0, 1], got {num} and {uniform}.")
-    own = draw(0)
+    (own,) = draw(1)
     distances = library.distances(own)
     weights = (1 - uniform) * softmax(-nearness * distances) + uniform / len(distances)
     # A weight that underflows to 0 cannot be drawn.
@@ -45,7 +45,7 @@ def from_policy(draw: Draw, random: np.random.Generator, *, num: int = 10) -> Ca
     draws the same leaves one candidate, and nothing to search."""
     if num < 1:
         raise ConfigError(f"from_policy needs num >= 1, got {num}.")
-    drawn = np.stack([draw(number) for number in range(num)])
+    drawn = draw(num)
     distinct, first, counts = np.unique(drawn, axis=0, return_index=True, return_counts=True)
     order = np.argsort(first)
     return Candidates(chunks=distinct[order], prior=counts[order] / num)
@@ -59,7 +59,7 @@ def around_policy(
     action's range, clipped to its bounds. prior = softmax(-sharpness * size of the offset in deviations)."""
     if num < 1 or not deviation > 0:
         raise ConfigError(f"around_policy needs num >= 1 and deviation > 0, got {num} and {deviation}.")
-    own = draw(0)
+    (own,) = draw(1)
     half = (np.array(spec.high) - np.array(spec.low)) / 2
     offsets = random.normal(size=(num, 1, spec.dim))
     offsets[0] = 0.0

@@ -5,8 +5,7 @@ which are kept. So a policy that remembers (a warm start) is simulated without i
 """
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,15 +13,15 @@ import numpy as np
 from jaxtyping import Float32
 
 from volar.core.errors import ConfigError
-from volar.core.robot import Actor, Chunk, Env, Observation, PrivilegedActor, RestorableEnv
+from volar.core.robot import Actor, BatchActor, Env, Observation, PrivilegedActor, RestorableEnv
+from volar.planning.draws import Drawn, Draws, Place, Question, mixed
 from volar.planning.planner import Candidates, Expired, Request, Simulated
 
-CHUNKS_KEPT = 20_000  # of the policy, by state: a few hundred bytes each
-
-Draw = Callable[[int], Float32[np.ndarray, "h a"]]
+Draw = Callable[[int], Float32[np.ndarray, "n h a"]]
 Propose = Callable[[Draw, np.random.Generator], Candidates]
-"""Candidates at one state. `draw(i)` is the policy's i-th draw there, `draw(0)` its own chunk. See proposals.py."""
+"""Candidates at one state. `draw(n)` gives the policy's own chunk and n - 1 further draws of it. See proposals.py."""
 Value = Callable[[Observation], float]
+_Course = Generator[Question, Drawn | None, Simulated]  # asks for a chunk whenever it needs one
 
 
 def state_key(state: bytes) -> str:
@@ -65,15 +64,13 @@ class Simulator:
         if not config.oracle and value is None:
             raise ConfigError("Without the simulator's success flag (oracle=False) a value function is needed.")
         self.env, self.policy, self.config = env, policy, config
-        self._propose, self._value = propose, value
+        self._propose, self._value, self._draws = propose, value, Draws(policy)
         self._instruction: str | None = None
-        self._chunks: OrderedDict[tuple[str, int], Float32[np.ndarray, "h a"]] = OrderedDict()
-        self._evaluations = 0
 
     def begin(self, instruction: str) -> None:
         """A new episode, and what its actor is told."""
         self._instruction = instruction
-        self._chunks.clear()
+        self._draws.clear()
         if isinstance(self.policy, PrivilegedActor):
             self.policy.bind(self.env)
 
@@ -86,45 +83,65 @@ class Simulator:
     @property
     def evaluations(self) -> int:
         """Of the policy's network, so far."""
-        return self._evaluations
+        return self._draws.evaluations
 
     def __call__(self, requests: Sequence[Request], expired: Expired) -> list[Simulated]:
-        """In their order. Those that time does not even allow to begin come back unfinished and cost nothing."""
-        return [_not_begun(request) if expired() else self._simulate(request, expired) for request in requests]
+        """In their order. A BatchActor decides for all of them at once; what it draws then depends on whom it is asked
+        with. Those that time does not even allow to begin come back unfinished and cost nothing."""
+        size = len(requests) if isinstance(self.policy, BatchActor) else 1
+        parts = (requests[start : start + size] for start in range(0, len(requests), max(1, size)))
+        return [result for part in parts for result in self._together(part, expired)]
 
-    def _simulate(self, request: Request, expired: Expired) -> Simulated:
-        before, gamma = self._evaluations, self.config.discount
+    def _together(self, requests: Sequence[Request], expired: Expired) -> list[Simulated]:
+        """All in the one environment, edge by edge, each put back when its turn comes."""
+        courses = [self._course(request, expired, alone=len(requests) == 1) for request in requests]
+        finished: dict[int, Simulated] = {}
+        answers: dict[int, Drawn | None] = dict.fromkeys(range(len(requests)))
+        while answers:
+            questions: dict[int, Question] = {}
+            for number, answer in answers.items():
+                try:
+                    questions[number] = courses[number].send(answer)
+                except StopIteration as end:
+                    finished[number] = end.value
+            answers = dict(zip(questions, self._draws.ask(list(questions.values())), strict=True))
+        return [finished[number] for number in range(len(requests))]
+
+    def _course(self, request: Request, expired: Expired, *, alone: bool) -> _Course:
+        """One simulation. alone: nobody moves the environment while it waits for an answer."""
+        if expired():
+            return _not_begun(request)
+        before, gamma = self.evaluations, self.config.discount
+        key, candidates, evaluations = state_key(request.state), None, 0
         self.env.restore(request.state)
-        actions = request.actions
-        if actions is None:
-            actions = self._draw(state_key(request.state), self._observe, request.seed, 0)
+        if request.rank is not None:
+            candidates = self._candidates(key, self._observe, request.seed)
+            actions, evaluations = candidates.chunks[candidates.ranked(request.rank)], self.evaluations - before
+        elif request.actions is None:
+            drawn = yield from self._own(request.state, key, request.seed, alone=alone)
+            actions, evaluations = drawn.actions, drawn.evaluations
+        else:
+            actions = request.actions
         carried, success, over = self._carry_out(actions[: min(self.config.edge, request.left)])
-        state = self.env.save()
-        key, trail = state_key(state), carried
-        candidates, estimate, value, finished = None, None, 0.0, True
+        state, estimate, rest = self.env.save(), None, _Rest(actions=carried[:0], success=success)
         if not over:
-            observation = self._observe()
-            candidates = self._candidates(key, lambda: observation, request.seed)
-            estimate = None if self._value is None else float(self._value(observation))
-            own = candidates.chunks[candidates.own]
-            rest, success, finished = self._roll_out(own, request, request.left - len(carried), expired)
-            value = gamma ** len(rest) if success else 0.0
-            trail = np.concatenate([carried, rest])
-        won_on_edge = over and success
+            estimate = None if self._value is None else float(self._value(self._observe()))
+            rest = yield from self._roll_out(state, request, request.left - len(carried), expired, alone=alone)
+        steps = len(carried) + len(rest.actions)
         return Simulated(
             state=state,
-            key=key,
+            key=state_key(state),
             actions=carried,
-            reward=gamma ** len(carried) if won_on_edge else 0.0,
+            reward=gamma ** len(carried) if over and success else 0.0,
             discount=0.0 if over else gamma ** len(carried),
-            value=value,
+            value=gamma ** len(rest.actions) if rest.success and not over else 0.0,
             estimate=estimate,
             candidates=candidates,
-            solution=trail if success else None,
-            steps=len(trail),
-            checks=len(trail) if self.config.oracle else 0,
-            evaluations=self._evaluations - before,
-            finished=finished,
+            solution=np.concatenate([carried, rest.actions]) if rest.success else None,
+            steps=steps,
+            checks=steps if self.config.oracle else 0,
+            evaluations=evaluations + rest.evaluations,
+            finished=rest.finished,
         )
 
     def _carry_out(self, actions: np.ndarray) -> tuple[np.ndarray, bool, bool]:
@@ -140,42 +157,53 @@ class Simulator:
         return np.stack(done), False, False
 
     def _roll_out(
-        self, chunk: np.ndarray, request: Request, left: int, expired: Expired
-    ) -> tuple[np.ndarray, bool, bool]:
-        """The policy's actions, beginning with `chunk`, whether they end in success, and whether time allowed it."""
+        self, state: bytes, request: Request, left: int, expired: Expired, *, alone: bool
+    ) -> Generator[Question, Drawn | None, "_Rest"]:
+        """The policy runs on from `state`, where the environment is."""
         left = min(left, self.config.rollout)
-        trail: list[np.ndarray] = []
-        empty = np.zeros((0, chunk.shape[1]), np.float32)
-        while left > 0:
-            if expired():
-                return np.concatenate([empty, *trail]), False, False
-            done, success, over = self._carry_out(chunk[: min(self.config.edge, left)])
+        trail, evaluations = [np.zeros((0, self.env.spec.action.dim), np.float32)], 0
+        success = over = False
+        while left > 0 and not over:
+            drawn = None
+            if not expired():
+                drawn = yield from self._own(state, state_key(state), request.seed, alone=alone)
+                evaluations += drawn.evaluations
+            if drawn is None or expired():
+                return _Rest(actions=np.concatenate(trail), evaluations=evaluations, finished=False)
+            done, success, over = self._carry_out(drawn.actions[: min(self.config.edge, left)])
             trail.append(done)
             left -= len(done)
-            if over:
-                return np.concatenate(trail), success, True
-            if left > 0:
-                chunk = self._draw(state_key(self.env.save()), self._observe, request.seed, 0)
-        return np.concatenate([empty, *trail]), False, True
+            state = self.env.save()
+        return _Rest(actions=np.concatenate(trail), evaluations=evaluations, success=success)
+
+    def _own(self, state: bytes, key: str, seed: int, *, alone: bool) -> Generator[Question, Drawn | None, Drawn]:
+        """The policy's own chunk at `state`, where the environment is, before and after."""
+        place = Place(key=key, seed=seed)
+        if (kept := self._draws.kept(place)) is not None:
+            return kept
+        drawn = yield Question(place=place, observation=self._observe())
+        assert drawn is not None
+        if not alone:
+            self.env.restore(state)
+        return drawn
 
     def _observe(self) -> Observation:
         seen = self.env.observe(images=self.policy.uses_images)
         return seen if self._instruction is None else replace(seen, instruction=self._instruction)
 
     def _candidates(self, key: str, observe: Callable[[], Observation], seed: int) -> Candidates:
-        random = np.random.default_rng(_mix(key, seed, -1))
-        return self._propose(lambda number: self._draw(key, observe, seed, number), random)
+        random = np.random.default_rng(mixed(key, seed, -1))
+        return self._propose(lambda num: self._draws.draw(key, observe, seed, num), random)
 
-    def _draw(self, key: str, observe: Callable[[], Observation], seed: int, number: int) -> Float32[np.ndarray, "h a"]:
-        mixed = _mix(key, seed, number)
-        if (key, mixed) not in self._chunks:
-            self.policy.reset(mixed)
-            chunk: Chunk = self.policy.act(observe())
-            self._evaluations += chunk.evaluations
-            self._chunks[key, mixed] = chunk.actions
-            if len(self._chunks) > CHUNKS_KEPT:
-                self._chunks.popitem(last=False)
-        return self._chunks[key, mixed]
+
+@dataclass(frozen=True, kw_only=True)
+class _Rest:
+    """What a roll-out brought."""
+
+    actions: Float32[np.ndarray, "_ a"]
+    evaluations: int = 0
+    success: bool = False
+    finished: bool = True
 
 
 def _not_begun(request: Request) -> Simulated:
@@ -184,11 +212,6 @@ def _not_begun(request: Request) -> Simulated:
     return Simulated(
         state=request.state, key=key, actions=actions, reward=0.0, discount=1.0, value=0.0, finished=False
     )  # fmt: skip
-
-
-def _mix(key: str, seed: int, number: int) -> int:
-    """A seed for the policy's draw of that number at that state."""
-    return int.from_bytes(hashlib.sha256(f"{key}/{seed}/{number}".encode()).digest()[:4], "little")
 
 
 def require_exact_restore(env: Env, *, steps: int = 4, seed: int = 0) -> RestorableEnv:
