@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "split": "some episodes, or all of them shared out to several data sets",
     "curate": "score demonstrations, keep the best of every task, weigh the rest",
     "rollouts": "record what a policy does, successes and failures, for scores that learn from outcomes",
+    "branches": "record what comes of every candidate at states that a policy meets, for learned values",
     "view": "an offline HTML browser of episodes: films, curves, instructions, findings",
 }
 

@@ -25,6 +25,8 @@ class Rollouts:
     """folder of the data set"""
     execute: int
     """actions carried out per chunk; at most the policy's horizon"""
+    evaluations: int | None = None
+    """budget of a decoder that iterates, per chunk; by default its own"""
     episodes: int = 50
     """per task"""
     first_seed: int = 500_000
@@ -50,7 +52,9 @@ def record_rollouts(command: Rollouts, *, progress: bool = True) -> dict[str, in
     if not 1 <= command.execute <= config["policy"]["horizon"]:
         raise ConfigError(f"execute must be 1 to {config['policy']['horizon']}, the horizon; got {command.execute}.")
     facts = first_looks(command.tasks, robot, command.first_seed)["environment"]
-    arms = {"policy": Acting(role="policy", policy=str(config["folder"]), execute=command.execute)}
+    acting = Acting(
+        role="policy", policy=str(config["folder"]), execute=command.execute, evaluations=command.evaluations
+    )
     writer = DatasetWriter(
         command.out, spec=robot, fps=robot.action.rate_hz,
         camera_storage={camera.name: "video" for camera in robot.cameras}, robot_type=environment,
@@ -65,7 +69,8 @@ def record_rollouts(command: Rollouts, *, progress: bool = True) -> dict[str, in
         ]  # fmt: skip
         episodes = rollout(
             jobs, make_env=partial(make_env, cameras=square_cameras(robot)),
-            make_actor=ActorMaker(arms, robot, environment), workers=command.workers, progress=progress, ordered=True,
+            make_actor=ActorMaker({"policy": acting}, robot, environment), workers=command.workers, progress=progress,
+            ordered=True,
         )  # fmt: skip
         for episode in episodes:
             if episode.success is not None:

@@ -1,4 +1,5 @@
-"""`volar train RECIPE`: a recipe is a Python file with a function `recipe() -> TrainConfig`."""
+"""`volar train RECIPE`: a recipe is a Python file with a function `recipe() -> TrainConfig`, or `-> ValueConfig` for
+the learned value of a policy."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ import tyro
 
 from volar.cli.output import Output
 from volar.core.errors import ConfigError
+from volar.planning.value_config import ValueConfig
 from volar.train.config import TrainConfig
 
 
@@ -20,7 +22,7 @@ class Train:
     """
 
     recipe: tyro.conf.Positional[Path]
-    """a Python file with a function `recipe() -> TrainConfig`"""
+    """a Python file with a function `recipe() -> TrainConfig`, or `-> ValueConfig`"""
     data: tyro.conf.UseAppendAction[tuple[str, ...]]
     """folder or URL of a data set; once for each of a mixture, see --mixture-statistics and --mixture-weights"""
     out: Path
@@ -30,7 +32,14 @@ class Train:
 
 
 def load_recipe(path: Path) -> TrainConfig:
-    """Run the recipe file and return its config. The file is the user's own code."""
+    """Run the recipe file and return the config of a policy's training. The file is the user's own code."""
+    config = _run_recipe(path)
+    if not isinstance(config, TrainConfig):
+        raise ConfigError(f"{path}: recipe() gave a {type(config).__name__}, expected a TrainConfig.")
+    return config
+
+
+def _run_recipe(path: Path) -> TrainConfig | ValueConfig:
     if not path.is_file():
         raise ConfigError(f"No recipe at {path}. Recipes are Python files; see the folder recipes/.")
     spec = importlib.util.spec_from_file_location("volar_recipe", path)
@@ -40,8 +49,8 @@ def load_recipe(path: Path) -> TrainConfig:
     if "recipe" not in vars(module):
         raise ConfigError(f"{path} has no function `recipe() -> TrainConfig`.")
     config = module.recipe()
-    if not isinstance(config, TrainConfig):
-        raise ConfigError(f"{path}: recipe() gave a {type(config).__name__}, expected a TrainConfig.")
+    if not isinstance(config, TrainConfig | ValueConfig):
+        raise ConfigError(f"{path}: recipe() gave a {type(config).__name__}, expected a TrainConfig or a ValueConfig.")
     return config
 
 
@@ -50,13 +59,22 @@ def main(arguments: list[str]) -> Output:
     if wants_help and (not arguments or arguments[0].startswith("-")):
         tyro.cli(Train, prog="volar train", args=["--help"])
     if wants_help:
-        tyro.cli(
-            TrainConfig, prog=f"volar train {arguments[0]}", default=load_recipe(Path(arguments[0])), args=["--help"]
-        )
+        recipe = _run_recipe(Path(arguments[0]))
+        tyro.cli(type(recipe), prog=f"volar train {arguments[0]}", default=recipe, args=["--help"])
     command, rest = tyro.cli(Train, prog="volar train", args=arguments, return_unknown_args=True)
-    config = tyro.cli(TrainConfig, prog="volar train", default=load_recipe(command.recipe), args=rest)
+    recipe = _run_recipe(command.recipe)
+    config = tyro.cli(type(recipe), prog="volar train", default=recipe, args=rest)
+    if isinstance(config, ValueConfig):
+        return _train_value(config, command)
 
     from volar.train.loop import train
 
     checkpoint = train(config, command.data, command.out, device=command.device)
     return Output({"checkpoint": str(checkpoint)}, f"Checkpoint: {checkpoint}")
+
+
+def _train_value(config: ValueConfig, command: Train) -> Output:
+    from volar.planning.value_training import train_value
+
+    facts = train_value(config, command.data, command.out, device=command.device or "cpu")
+    return Output({"value": str(command.out), **facts})

@@ -37,7 +37,7 @@ class PolicyActor(BatchActor):
         """Every chunk's latency is that of the whole batch: this is how long its episode had to wait."""
         started = time.perf_counter()
         with torch.inference_mode():
-            batch, start = self._batch(observations), self._start(rows) if self.warm else None
+            batch, start = self.batch(observations), self._start(rows) if self.warm else None
             sample = self.policy.predict(batch, generator=self.generator, budget=self.budget, start=start)
         if self.warm:
             self.left.update(zip(rows, sample.actions[:, self.execute :], strict=True))
@@ -59,7 +59,8 @@ class PolicyActor(BatchActor):
                 known[index, : len(left)] = True
         return WarmStart(actions=actions, known=known)
 
-    def _batch(self, observations: Sequence[Observation]) -> Batch:
+    def batch(self, observations: Sequence[Observation]) -> Batch:
+        """As the policy's networks take them. EpisodeError for pictures of another size than it learned from."""
         proprioception = np.stack([observation.proprioception for observation in observations])
         normalised = self.normalizers.proprioception.normalize(proprioception)
         return Batch(
