@@ -12,6 +12,7 @@ from volar.cli.output import Output
 from volar.core.errors import ConfigError
 from volar.core.robot import Actor, Job
 from volar.envs import TABLE, make_env
+from volar.envs.task_names import parse_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def collect(command: Collect, *, progress: bool = True) -> dict[str, int]:
     from volar.data.writer import DatasetWriter
     from volar.envs.rollout import rollout
 
-    environments = {task.partition("/")[0] for task in command.tasks}
+    environments = {parse_task(task).environment for task in command.tasks}
     if len(environments) != 1:
         raise ConfigError(f"One data set holds the tasks of one environment, got {sorted(environments) or 'no task'}.")
     if command.episodes < 1:

@@ -16,7 +16,9 @@ from volar.core.errors import ConfigError, unknown_name
 from volar.core.fingerprint import git_commit, package_versions
 from volar.core.robot import Outcome, RobotSpec, require_match
 from volar.envs import instructions
+from volar.envs.task_names import parse_task
 from volar.evaluation.records import unpaired
+from volar.planning.composition import require_unsearched
 
 EPISODES, FIRST_SEED, MAX_STEPS = 100, 1000, 150
 LOOKS = {"anytime": 20, "group": 5, "fixed": 1}
@@ -53,6 +55,10 @@ def make_plan(command: Compare) -> Plan:
         enter(source, data=command.data, configs=configs, token_variable=command.token_variable) for source in sources
     )
     scenes, robot = _scenes(command, entrants), _one_robot(entrants)
+    for each in entrants:
+        require_unsearched(
+            each.policy or {}, scenes.tasks, range(scenes.first_seed, scenes.first_seed + scenes.episodes)
+        )
     execute = read_execute(command.execute, entrants)
     looks = {} if robot is None else first_looks(scenes.tasks, robot, scenes.first_seed)
     asked = ("execute",) if any("=" in word for word in command.execute) and len({*execute.values()}) > 1 else ()
@@ -215,8 +221,12 @@ def _require_unseen(data: str, scenes: _Scenes) -> None:
     from volar.data.formats import open_dataset
 
     seeds = range(scenes.first_seed, scenes.first_seed + scenes.episodes)
+    asked = {parse_task(task).base for task in scenes.tasks}  # a perturbed scene is a seen one underneath
     sources = [episode.source for episode in open_dataset(data).episodes]
-    seen = [source for source in sources if source.get("task") in scenes.tasks and source.get("seed") in seeds]
+    seen = [
+        source for source in sources
+        if source.get("seed") in seeds and str(source.get("task", "")).partition("@")[0] in asked
+    ]  # fmt: skip
     if seen:
         last = max(int(source["seed"]) for source in seen)
         raise ConfigError(

@@ -1,7 +1,7 @@
 """Run what an evaluation still lacks, and keep every episode the moment it ends. Judges nothing: see summary.py."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,17 @@ from volar.evaluation.run import RunInfo, begin
 LOOKING = ("policy", "shuffled_instruction", "blank_images", "other")  # roles whose episodes are worth a film
 
 
-def paired_jobs(info: RunInfo, *, max_steps: int, other_instruction: Callable[[str, int], str]) -> list[Job]:
-    """Every arm meets the same (task, seed) pairs. other_instruction(task, seed): what the shuffled arm is told."""
+def paired_jobs(
+    info: RunInfo, *, max_steps: int | Mapping[str, int], other_instruction: Callable[[str, int], str]
+) -> list[Job]:
+    """Every arm meets the same (task, seed) pairs. max_steps: for all tasks or per task. other_instruction(task, seed):
+    what the shuffled arm is told."""
     return [
         Job(
             task=task,
             seed=seed,
             arm=name,
-            max_steps=max_steps,
+            max_steps=max_steps[task] if isinstance(max_steps, Mapping) else max_steps,
             instruction=other_instruction(task, seed) if arm.role == "shuffled_instruction" else None,
             frames="looks" if arm.role in LOOKING else "none",
         )
