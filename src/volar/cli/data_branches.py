@@ -5,8 +5,8 @@ For values that tell siblings apart; `volar data rollouts` records whole episode
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -30,7 +30,9 @@ class Branches:
     evaluations: int | None = None
     """budget of a decoder that iterates, per chunk; by default its own"""
     candidates: int = 8
-    """per state: the policy's own chunk and others around it"""
+    """per state, the policy's own chunk among them"""
+    proposals: Literal["around", "policy"] = "around"
+    """candidates: around the policy's chunk, or further draws of the policy, where they differ"""
     every: int = 3
     """branch at every so many decisions"""
     episodes: int = 30
@@ -45,13 +47,13 @@ def record_branches(command: Branches, *, progress: bool = True) -> dict[str, in
     """Returns how many branches the data set now has, and how many of them ended in success. Raises ConfigError before
     anything is recorded."""
     from volar.cli.evaluate import first_looks, one_environment, read_policy, square_cameras
+    from volar.cli.planners import proposer
     from volar.core.model import UNLIMITED, Budget
     from volar.core.progress import counting
     from volar.core.robot import RobotSpec
     from volar.data.writer import DatasetWriter
     from volar.envs import make_env
     from volar.planning.branches import Branch, branches_of
-    from volar.planning.proposals import around_policy
     from volar.planning.simulation import SimulationConfig, Simulator, require_exact_restore
     from volar.policies.actor import load_policy
 
@@ -65,7 +67,7 @@ def record_branches(command: Branches, *, progress: bool = True) -> dict[str, in
     budget = UNLIMITED if command.evaluations is None else Budget(evaluations=command.evaluations)
     actor = load_policy(config["folder"], execute=command.execute, budget=budget)
     facts = first_looks(command.tasks, robot, command.first_seed)["environment"]
-    propose = partial(around_policy, spec=robot.action, num=command.candidates)
+    propose = proposer(command.proposals, robot.action, command.candidates, None)
     simulation = SimulationConfig(edge=command.execute, rollout=command.max_steps)
 
     def branches(task: str, seed: int) -> Iterator[Branch]:
