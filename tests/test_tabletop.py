@@ -165,13 +165,18 @@ def test_every_episode_on_state_records_the_privilege(task):
     assert episode.success and "simulator state: object and goal poses in place of pictures" in episode.privileged
 
 
-def test_state_view_has_the_worlds_tasks_seeds_and_refuses_cameras():
+def test_state_view_has_the_worlds_tasks_and_seeds_and_pictures_only_where_asked_for():
     assert TabletopState.tasks() == Tabletop.tasks() == tuple(TASKS)
     view, world = make_env("tabletop-state/push"), make_env("tabletop/push", cameras={})
     view.reset(5), world.reset(5)
     assert view.digest() == world.digest()
-    with pytest.raises(ConfigError, match="without '-state'"):
-        make_env("tabletop-state/push", cameras={"front": 96})
+    both = make_env("tabletop-state/push", cameras={"front": 16})
+    both.reset(5)
+    assert both.digest() == world.digest() and view.observe().images == {}
+    seen = both.observe()
+    assert seen.images["front"].shape == (16, 16, 3) and both.observe(images=False).images == {}
+    np.testing.assert_array_equal(seen.proprioception, view.observe().proprioception)
+    assert "beside pictures" in both.privileged[0] and "in place of pictures" in view.privileged[0]
 
 
 class StraightAhead(Actor):

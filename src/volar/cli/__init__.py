@@ -27,6 +27,7 @@ COMMANDS = {
     "list": "list the members of a family: decoders, backbones, environments, tasks ...",
     "weights": "install, list or verify the pretrained weights of the compact backbone",
     "tokenizers": "compare action tokenizers on a data set",
+    "compose": "several checkpoints as one policy, with given weights or with searched ones",
     "plan": "a policy alone and under planners that try its chunks in the simulator first",
     "plan-study": "how many episodes a comparison needs, before any is run",
 }

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from volar.core.errors import ConfigError
@@ -18,9 +19,9 @@ REMOTE = ("ws://", "wss://")
 
 @dataclass(frozen=True, kw_only=True)
 class Acting:
-    """Who acts for an arm. policy: a checkpoint's folder or the address of a policy server; "" for arms that have no
-    policy. evaluations: budget of a decoder that iterates; None leaves it alone. token_variable: environment variable
-    that holds the server's token. part: see `Policy.load`."""
+    """Who acts for an arm. policy: folder of a checkpoint or a composition, or the address of a policy server; "" for
+    arms that have no policy. evaluations: budget of a decoder that iterates; None leaves it alone. token_variable:
+    environment variable that holds the server's token. part: see `Policy.load`."""
 
     role: Role
     policy: str = ""
@@ -62,9 +63,17 @@ def _load(acting: Acting, frozen: dict[str, "Tensor"]) -> Actor:
         return RemoteActor(acting.policy, token=read_token(acting.token_variable))
 
     from volar.core.model import UNLIMITED, Budget
+    from volar.planning.composition import is_composition
     from volar.policies.actor import load_policy
 
     budget = UNLIMITED if acting.evaluations is None else Budget(evaluations=acting.evaluations)
+    if is_composition(Path(acting.policy)):
+        from volar.planning.composed import load_composed
+
+        composed = load_composed(Path(acting.policy), execute=acting.execute, budget=budget)
+        for member in composed.members:
+            share_frozen(member.policy, frozen)
+        return composed
     actor = load_policy(acting.policy, execute=acting.execute, budget=budget, part=acting.part)
     share_frozen(actor.policy, frozen)
     return actor

@@ -101,14 +101,21 @@ def _own_ledgers(
     members: Sequence[str], episodes: Mapping[str, Sequence[Episode]], policies: Mapping[str, str],
     evaluations: int | None, instruction: str,
 ) -> dict[str, Ledger]:  # fmt: skip
-    """Counted and timed on the first member: the others differ in their numbers only."""
+    """Counted and timed on the first member: the others differ in their numbers only. A composition's latencies are
+    those of its records."""
     import torch
 
     from volar.core.model import UNLIMITED, Budget
+    from volar.planning.composed import count_composed, load_composed
+    from volar.planning.composition import is_composition
     from volar.policies.compute import count_policy, time_policy
     from volar.policies.meter import hardware
     from volar.policies.vla import Policy
 
+    if is_composition(Path(policies[members[0]])):
+        composed = load_composed(Path(policies[members[0]]), execute=1)
+        counts = count_composed(composed, instruction=instruction)
+        return {member: ledger_of(episodes[member], counts=counts, planner_steps=0) for member in members}
     policy = Policy.load(Path(policies[members[0]]))
     budget = UNLIMITED if evaluations is None else Budget(evaluations=evaluations)
     counts = count_policy(policy, instruction=instruction, budget=budget)

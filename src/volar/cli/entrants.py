@@ -151,9 +151,15 @@ def contender(entrant: Entrant, execute: int, *, axis: str, data: str | None, in
         return Contender(name=entrant.name, execute=execute)
 
     from volar.core.model import FrozenVision
+    from volar.planning.composed import count_composed, load_composed
+    from volar.planning.composition import is_composition
     from volar.policies.compute import count_policy, time_policy
     from volar.policies.vla import Policy
 
+    if is_composition(entrant.policy["folder"]):
+        composed = load_composed(entrant.policy["folder"], execute=execute)
+        counts = count_composed(composed, instruction=typical_instruction(instructions))
+        return Contender(name=entrant.name, execute=execute, counts=counts)
     policy = Policy.load(Path(entrant.policy["folder"]))
     typical = typical_instruction(instructions)
     counts, facts = count_policy(policy, instruction=typical), entrant.policy["facts"]

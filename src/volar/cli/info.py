@@ -19,6 +19,11 @@ def describe(place: str) -> dict[str, Any]:
         return describe_dataset(place)
     if (path / "config.json").is_file():
         return describe_checkpoint(path)
+    if (path / "composition.json").is_file():
+        from volar.planning.composition import read_composition
+
+        stored = read_composition(path)
+        return {**stored.content, "description": stored.description}
     if (path / "protocol.json").is_file():
         from volar.comparison.analyse import analyse
 

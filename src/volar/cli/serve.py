@@ -34,21 +34,21 @@ def main(arguments: list[str]) -> Output:
 
     from volar.cli.actors import read_token
     from volar.cli.evaluate import read_policy
-    from volar.policies.actor import PolicyActor
-    from volar.policies.vla import Policy
+    from volar.core.robot import RobotSpec
+    from volar.planning.composed import load_acting
     from volar.serving.server import PolicyServer
 
     token = read_token(command.token_variable)
     config = read_policy(command.policy, command.part)
-    policy = Policy.load(config["folder"], device=command.device, part=command.part)
+    make_actor = load_acting(config["folder"], execute=command.execute, device=command.device, part=command.part)
     card = {
         "name": config["folder"].resolve().name, "hash": config["hash"], "kind": config["card"]["kind"],
-        "policy": config["policy"], "horizon": policy.config.horizon, "execute": command.execute,
+        "policy": config["policy"], "horizon": config["policy"]["horizon"], "execute": command.execute,
         **({"part": command.part} if command.part else {}),
     }  # fmt: skip
     server = PolicyServer(
-        lambda: PolicyActor(policy, execute=command.execute), robot=policy.robot, card=card,
-        host=command.host, port=command.port, token=token,
+        make_actor, robot=RobotSpec.from_json(config["robot"]), card=card, host=command.host, port=command.port,
+        token=token,
     )  # fmt: skip
     print(f"Serving {command.policy} at {server.url}; Ctrl-C ends it.", file=sys.stderr, flush=True)
     try:

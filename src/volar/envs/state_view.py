@@ -1,4 +1,5 @@
-"""An environment seen through its simulator's state: object poses and goal in proprioception, no pictures.
+"""An environment seen through its simulator's state: object poses and goal in proprioception, and pictures only where
+they are asked for, so that a policy with eyes and one without can act in the same world.
 
 For studies in which pixels add nothing but cost. What it shows no real robot has, and every episode's record says so.
 """
@@ -11,7 +12,6 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float32
 
-from volar.core.errors import ConfigError
 from volar.core.evidence import Signs
 from volar.core.robot import Env, Observation, PrivilegedActor, RestorableEnv, RobotSpec, Step
 
@@ -32,18 +32,15 @@ class WorldWithObjects(RestorableEnv):
 
 class StateView(RestorableEnv):
     """Abstract: a member names the environment behind it in `world_class`. Proprioception = the robot's own numbers,
-    then `object_state`."""
+    then `object_state`. cameras: None shows no pictures, unlike in the environment behind it."""
 
     world_class: ClassVar[Any]
     privileged = ("simulator state: object and goal poses in place of pictures",)
 
     def __init__(self, task: str, *, cameras: Mapping[str, int] | None = None) -> None:
+        self.world: WorldWithObjects = self.world_class(task, cameras=cameras or {})
         if cameras:
-            raise ConfigError(
-                f"{type(self).__name__} shows state and has no cameras, got {sorted(cameras)}. "
-                f"Leave them out, or take the environment without '-state'."
-            )
-        self.world: WorldWithObjects = self.world_class(task, cameras={})
+            self.privileged = ("simulator state: object and goal poses beside pictures",)
         spec = self.world.spec
         self._spec = replace(spec, proprioception=(*spec.proprioception, *self.world.object_state_names))
 
@@ -75,7 +72,7 @@ class StateView(RestorableEnv):
         self.world.reset(seed)
 
     def observe(self, *, images: bool = True) -> Observation:
-        seen = self.world.observe(images=False)
+        seen = self.world.observe(images=images)
         return replace(seen, proprioception=np.concatenate([seen.proprioception, self.world.object_state]))
 
     def step(self, action: Float32[np.ndarray, " a"]) -> Step:

@@ -5,21 +5,22 @@ Fields may be added only where they are of one kind over one normalised action s
 `require_same_space` checks as far as numbers can.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor
 
 from volar.core.errors import ConfigError
-from volar.core.model import UNLIMITED, Budget, Field, FieldDecoder, Sample
+from volar.core.model import UNLIMITED, Budget, Field, FieldDecoder, Predicted, Predictor, Sample
 from volar.core.robot import Actor, Chunk, Observation, RobotSpec, require_match
+from volar.data.normalize import Normalizer
 
 Weights = Sequence[float] | Float[Tensor, "n ..."]
+SAME = 5e-4  # of the range from -1 to 1, in which two normalisations may differ and still be one
 
 
 def convex_weights(weights: Weights, count: int) -> Float[Tensor, "n ..."]:
@@ -43,10 +44,15 @@ def combined(fields: Sequence[Field], weights: Weights) -> Field:
 def conjunction(fields: Sequence[Field], weights: Weights) -> Field:
     """The weighted sum of energy gradients: the product of the densities, an AND of the policies. For decoders that
     descend an energy. weights: at least 0, [n] or [n h a]; they need not sum to 1, and steps grow with their sum."""
+    return _weighted(fields, conjunction_weights(weights, len(fields)))
+
+
+def conjunction_weights(weights: Weights, count: int) -> Float[Tensor, "n ..."]:
+    """`weights` as a tensor, [n] or [n h a]. ConfigError where one is negative or their number is not `count`."""
     tensor = torch.as_tensor(weights, dtype=torch.float32)
-    if len(tensor) != len(fields) or tensor.ndim not in (1, 3) or bool((tensor < 0).any()):
-        raise ConfigError(f"A conjunction of {len(fields)} fields needs as many weights of at least 0, got {weights}.")
-    return _weighted(fields, tensor)
+    if len(tensor) != count or tensor.ndim not in (1, 3) or not bool((tensor >= 0).all()):
+        raise ConfigError(f"A conjunction of {count} fields needs as many weights of at least 0, got {weights}.")
+    return tensor
 
 
 def _weighted(fields: Sequence[Field], weights: Float[Tensor, "n ..."]) -> Field:
@@ -63,20 +69,54 @@ def _weighted(fields: Sequence[Field], weights: Float[Tensor, "n ..."]) -> Field
 
 def solve_combined(
     solver: FieldDecoder, fields: Sequence[Field], weights: Weights, *, rows: int, device: torch.device,
-    generator: torch.Generator | None = None, budget: Budget = UNLIMITED,
+    generator: torch.Generator | None = None, budget: Budget = UNLIMITED, energies: bool = False,
 ) -> Sample:  # fmt: skip
-    """`solver` follows the convex combination. evaluations: summed over the policies that were asked; so is the
-    budget, each of whose evaluations is one of one policy."""
-    tensor = convex_weights(weights, len(fields))
+    """`solver` follows the convex combination, with `energies` the conjunction. evaluations: summed over the policies
+    that were asked; so is the budget, each of whose evaluations is one of one policy."""
+    tensor = (conjunction_weights if energies else convex_weights)(weights, len(fields))
     asked = int((tensor.reshape(len(fields), -1) > 0).any(1).sum())
-    if budget.evaluations is not None:
-        if budget.evaluations < asked:
-            raise ConfigError(
-                f"A budget of {budget.evaluations} evaluations is too small for {asked} policies that are asked once."
-            )
-        budget = Budget(evaluations=budget.evaluations // asked, seconds=budget.seconds, clock=budget.clock)
-    sample = solver.solve(_weighted(fields, tensor), rows=rows, device=device, generator=generator, budget=budget)
+    sample = solver.solve(
+        _weighted(fields, tensor), rows=rows, device=device, generator=generator, budget=shared(budget, asked)
+    )
     return Sample(actions=sample.actions, evaluations=sample.evaluations * asked, strangeness=sample.strangeness)
+
+
+def shared(budget: Budget, asked: int) -> Budget:
+    """What each of `asked` policies, or draws, may spend of a budget; seconds run on for all of them together."""
+    if budget.evaluations is None:
+        return budget
+    if budget.evaluations < asked:
+        raise ConfigError(
+            f"A budget of {budget.evaluations} evaluations is too small for {asked} policies or draws, each of which "
+            f"takes at least one."
+        )
+    return Budget(evaluations=budget.evaluations // asked, seconds=budget.seconds, clock=budget.clock)
+
+
+def residuals(fields: Sequence[Field], chunks: Float[Tensor, "b h a"]) -> Float[Tensor, "n b"]:
+    """Root mean square of every policy's field at these chunks, for fields without time that vanish at the data.
+    A conjunction can rest where gradients cancel: then its own residual is small and its members' are not."""
+    time = chunks.new_zeros(len(chunks))
+    return torch.stack([field(chunks, time).square().mean((1, 2)).sqrt() for field in fields])
+
+
+def mixed_predictor(predictors: Sequence[Predictor], weights: Weights, *, geometric: bool = False) -> Predictor:
+    """Reads tokens with every policy and tells the log-probabilities of their mixture. One that weighs nothing is not
+    asked; one that is asked alone is itself, to the last bit."""
+    tensor = convex_weights(weights, len(predictors))
+    if tensor.ndim != 1:
+        raise ConfigError(f"Tokens are mixed by one weight per policy, got weights {list(tensor.shape)}.")
+    asked = [(each, weight) for each, weight in zip(predictors, tensor.tolist(), strict=True) if weight > 0]
+    if len(asked) == 1:
+        return asked[0][0]
+    shares = [weight for _, weight in asked]
+
+    def predict(tokens: Int[Tensor, "b s"]) -> Predicted:
+        told = [predictor(tokens) for predictor, _ in asked]
+        logits = mixed_log_probabilities([each.logits for each in told], shares, geometric=geometric)
+        return Predicted(logits=logits, then=mixed_predictor([each.then for each in told], shares, geometric=geometric))
+
+    return predict
 
 
 def mixed_log_probabilities(
@@ -95,14 +135,18 @@ def mixed_log_probabilities(
     return (stacked + shares.log()).logsumexp(0)
 
 
-def require_same_space(statistics: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    """statistics: of each policy's actions, as JSON. ConfigError where two policies normalise differently, since the
-    sum of their fields would be a field of nothing."""
-    for name, each in zip(names, statistics, strict=True):
-        if dict(each) != dict(statistics[0]):
+def require_same_space(normalizers: Sequence[Normalizer], names: Sequence[str]) -> None:
+    """normalizers: of each policy's actions. ConfigError where two policies normalise differently, since the sum of
+    their fields would be a field of nothing. Maps count, not statistics: two data sets with the same smallest and
+    largest actions make one space. They may differ by a thousandth of a normalised unit."""
+    ends = [[each.denormalize(np.full(each.width, x)) for x in (-1.0, 1.0)] for each in normalizers]
+    reach = np.abs(ends[0][1] - ends[0][0])
+    for name, normalizer, end in zip(names, normalizers, ends, strict=True):
+        same = normalizer.width == normalizers[0].width and np.shape(end) == np.shape(ends[0])
+        if not same or bool((np.abs(np.subtract(end, ends[0])) > SAME * reach).any()):
             raise ConfigError(
-                f"{names[0]} and {name} normalise actions differently; fields can be combined only in one space. "
-                f"Train both on the same statistics, or let them vote on chunks."
+                f"{names[0]} and {name} normalise actions differently; fields and tokens can be combined only in one "
+                f"space. Train both with the same normalisation on the same range of actions, or let them vote."
             )
 
 
