@@ -12,9 +12,11 @@ import tyro
 
 from volar.cli.actors import Acting, ActorMaker
 from volar.cli.output import Output
+from volar.cli.scenes import Scenes, choose_scenes
 from volar.core.errors import ConfigError
 from volar.core.robot import RobotSpec, require_match
 from volar.envs import TABLE, make_env
+from volar.envs.task_names import parse_task
 from volar.evaluation.episodes import evaluate, paired_jobs
 from volar.evaluation.run import Arm, RunInfo
 
@@ -27,18 +29,22 @@ class Evaluate:
 
     policies: tyro.conf.Positional[tuple[Path, ...]]
     """checkpoints or training runs; the first one is what the control arms belong to"""
-    tasks: tuple[str, ...]
-    """such as metaworld/faucet-open"""
     out: Path
     """folder of the evaluation"""
     execute: int
     """actions carried out per chunk; at most the policy's horizon"""
-    episodes: int = 20
-    """per task and arm"""
-    first_seed: int = 1000
-    """episodes use the seeds from here upwards; keep them apart from those of the demonstrations"""
-    max_steps: int = 150
-    """control steps until time-out"""
+    suite: str | None = None
+    """such as metaworld-mt10 (`volar list suites`): its tasks, episodes, seeds and time-out, where nothing else is
+    asked for; what differs is recorded as not the suite's protocol"""
+    tasks: tuple[str, ...] = ()
+    """such as metaworld/faucet-open, or perturbed metaworld/faucet-open@camera=3"""
+    episodes: int | None = None
+    """per task and arm; 20 without a suite"""
+    first_seed: int | None = None
+    """episodes use the seeds from here upwards, 1000 without a suite; keep them apart from those of the
+    demonstrations"""
+    max_steps: int | None = None
+    """control steps until time-out; 150 without a suite"""
     controls: tuple[Control, ...] = ("shuffled_instruction", "blank_images", "random_actions", "expert")
     """control arms"""
     title: str = "Evaluation"
@@ -51,10 +57,14 @@ class Evaluate:
 
 def read_policy(path: Path, part: str | None = None) -> dict[str, Any]:
     """config.json of a checkpoint, with its folder, a hash that stands for all its files, and the `part` by which it
-    acts, with that part's robot, None where it has none. ConfigError where it has several and none is named."""
+    acts, with that part's robot, None where it has none. ConfigError where it has several and none is named. Of a
+    composition the same in its form."""
+    from volar.planning.composition import is_composition, read_composition
     from volar.policies.parts import require_part, which_part
     from volar.policies.vla import latest_checkpoint
 
+    if is_composition(path):
+        return read_composition(path).to_policy(path)
     folder = latest_checkpoint(path)
     text = (folder / "config.json").read_bytes()
     config = json.loads(text)
@@ -80,10 +90,11 @@ def arm_names(policies: tuple[Path, ...]) -> list[str]:
 
 def other_instruction(tasks: tuple[str, ...], task: str, seed: int) -> str:
     """The instruction of another task: the one that shares the scene where there is one, else by turns."""
-    environment, _, name = task.partition("/")
-    family = TABLE.load(environment)
-    siblings = [other for group in family.shared_scenes() if name in group for other in group if other != name]
-    others = siblings or [other.partition("/")[2] for other in tasks if other != task]
+    named = parse_task(task)
+    family = TABLE.load(named.environment)
+    shared = [group for group in family.shared_scenes() if named.task in group]
+    siblings = [other for group in shared for other in group if other != named.task]
+    others = siblings or [other.task for other in map(parse_task, tasks) if other.base != named.base]
     if not others:
         raise ConfigError(
             f"The shuffled instruction needs a second task beside {task!r}; name one, or leave the arm out: "
@@ -93,9 +104,10 @@ def other_instruction(tasks: tuple[str, ...], task: str, seed: int) -> str:
 
 
 def first_looks(tasks: tuple[str, ...], robot: RobotSpec, seed: int) -> dict[str, Any]:
-    """Build every task once: the environment's facts, and for the scene of `seed` the hash of the first picture that a
-    policy will see and of the first state. ConfigError where the environment is not for `robot`."""
-    digests, states, facts = {}, {}, {}
+    """Build every task once: the environment's facts, how tasks are perturbed, and for the scene of `seed` the hash of
+    the first picture that a policy will see and of the first state. ConfigError where the environment is not for
+    `robot`."""
+    digests, states, facts, perturbations = {}, {}, {}, {}
     for task in tasks:
         env = make_env(task, cameras=square_cameras(robot))
         try:
@@ -103,9 +115,12 @@ def first_looks(tasks: tuple[str, ...], robot: RobotSpec, seed: int) -> dict[str
             env.reset(seed)
             digests[task], states[task] = env.observe().digest(), env.digest()
             facts = env.describe()
+            if perturbation := facts.pop("perturbation", None):
+                perturbations[task] = perturbation
         finally:
             env.close()
-    return {"environment": facts, "first_observations": digests, "first_states": states}
+    looks = {"environment": facts, "first_observations": digests, "first_states": states}
+    return {**looks, "perturbations": perturbations} if perturbations else looks
 
 
 def square_cameras(robot: RobotSpec) -> dict[str, int]:
@@ -119,15 +134,16 @@ def square_cameras(robot: RobotSpec) -> dict[str, int]:
 
 def one_environment(tasks: tuple[str, ...]) -> str:
     """The environment that all these tasks belong to."""
-    environments = {task.partition("/")[0] for task in tasks}
+    environments = {parse_task(task).environment for task in tasks}
     if len(environments) != 1:
         raise ConfigError(f"One evaluation runs in one environment, got {sorted(environments) or 'no task'}.")
     return environments.pop()
 
 
-def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
+def plan(command: Evaluate, scenes: Scenes) -> tuple[RunInfo, ActorMaker]:
     """Check everything that can be wrong, before the first episode. Raises ConfigError."""
     from volar.core.fingerprint import fingerprint
+    from volar.planning.composition import require_unsearched
 
     names = arm_names(command.policies)
     configs = {name: read_policy(path, command.part) for name, path in zip(names, command.policies, strict=True)}
@@ -135,32 +151,35 @@ def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
         raise ConfigError(f"None of these policies has parts; leave --part {command.part} out.")
     robots = [RobotSpec.from_json(config["robot"]) for config in configs.values()]
     for name, config in configs.items():
+        require_unsearched(config, scenes.tasks, scenes.seeds)
         if not 1 <= command.execute <= config["policy"]["horizon"]:
             raise ConfigError(
                 f"execute must be 1 to {config['policy']['horizon']}, the horizon of {name}; got {command.execute}."
             )
     for name, robot in zip(names[1:], robots[1:], strict=True):
         require_match(robots[0], robot, our_name=names[0], their_name=name)
-    environment = one_environment(command.tasks)
-    looks = first_looks(command.tasks, robots[0], command.first_seed)
+    environment = one_environment(scenes.tasks)
+    looks = first_looks(scenes.tasks, robots[0], scenes.first_seed)
     arms = {name: Arm(role="policy", description=describe_policy(config)) for name, config in configs.items()}
     told = "The other task is the one of the same scene where there is one."
     for control in command.controls:
         arms[control] = Arm(role=control, description=told if control == "shuffled_instruction" else "")
     settings = {
-        "max_steps": command.max_steps,
+        "max_steps": scenes.max_steps,
         "executed_per_chunk": command.execute,
         "control_rate_hz": robots[0].action.rate_hz,
         "policies": {name: config["hash"] for name, config in configs.items()},
-        "statistics": {name: config["files"]["stats.json"][:16] for name, config in configs.items()},
+        "statistics": {n: config["files"].get("stats.json", config["hash"])[:16] for n, config in configs.items()},
         "kind": {name: config["card"]["kind"] for name, config in configs.items()},
     }
     if command.part:
         settings["part"] = command.part
+    if scenes.suite:
+        settings["suite"] = scenes.suite
     info = RunInfo(
         title=command.title,
-        tasks=command.tasks,
-        seeds=tuple(range(command.first_seed, command.first_seed + command.episodes)),
+        tasks=scenes.tasks,
+        seeds=scenes.seeds,
         arms=arms,
         success_semantics=str(looks["environment"].get("success", "as the environment says")),
         settings=settings,
@@ -177,6 +196,8 @@ def plan(command: Evaluate) -> tuple[RunInfo, ActorMaker]:
 def describe_policy(config: Mapping[str, Any]) -> str:
     """One sentence from what `read_policy` gave."""
     policy, facts = config["policy"], config["facts"]
+    if "description" in config:
+        return config["description"]
     return (
         f"{config['card']['kind']}: {policy['backbone']} + {policy['decoder']}, {facts.get('step', '?')} training steps"
     )
@@ -184,9 +205,13 @@ def describe_policy(config: Mapping[str, Any]) -> str:
 
 def run_evaluation(command: Evaluate) -> int:
     """Returns the number of episodes that were run now."""
-    info, make_actor = plan(command)
-    told = partial(other_instruction, command.tasks)
-    jobs = paired_jobs(info, max_steps=command.max_steps, other_instruction=told)
+    scenes = choose_scenes(
+        suite=command.suite, tasks=command.tasks, episodes=command.episodes, first_seed=command.first_seed,
+        max_steps=command.max_steps,
+    )  # fmt: skip
+    info, make_actor = plan(command, scenes)
+    told = partial(other_instruction, scenes.tasks)
+    jobs = paired_jobs(info, max_steps=scenes.max_steps, other_instruction=told)
     build = partial(make_env, cameras=square_cameras(make_actor.robot))
     return evaluate(command.out, info, jobs, make_env=build, make_actor=make_actor, workers=command.workers)
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from volar.evaluation.robustness import RobustnessCurve
 from volar.evaluation.training import Curve
 from volar.evaluation.wording import number
 
@@ -66,6 +67,42 @@ def line_chart(curves: Mapping[str, Curve]) -> LineChart | None:
         across=tuple(Tick(place=100 * tick / last_step, text=number(tick)) for tick in sideways),
         up=tuple(Tick(place=height(tick), text=number(tick)) for tick in upward),
         logarithmic=logarithmic,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateLine:
+    """Success rates with intervals. points: (from the left, rate, low and high from the top) in per cent."""
+
+    arm: str
+    points: tuple[tuple[float, float, float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateChart:
+    """The curves of one perturbation axis, rates from 0 to 100 %."""
+
+    axis: str
+    lines: tuple[RateLine, ...]
+    across: tuple[Tick, ...]
+
+
+def rate_chart(axis: str, curves: Sequence[RobustnessCurve]) -> RateChart:
+    """Arms stand a little beside one another, so that intervals do not hide."""
+    last = max(level.level for curve in curves for level in curve.levels)
+
+    def line(place: int, curve: RobustnessCurve) -> RateLine:
+        shift = place - (len(curves) - 1) / 2
+        points = []
+        for level in curve.levels:
+            heights = (100 * (1 - rate) for rate in (level.rate.estimate, level.rate.low, level.rate.high))
+            points.append((round(100 * level.level / last + shift, 2), *(round(height, 2) for height in heights)))
+        return RateLine(arm=curve.arm, points=tuple(points))
+
+    return RateChart(
+        axis=axis,
+        lines=tuple(line(place, curve) for place, curve in enumerate(curves)),
+        across=tuple(Tick(place=100 * level / last, text=str(level)) for level in range(last + 1)),
     )
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from volar.core.atomic import write_files
-from volar.evaluation.charts import line_chart
+from volar.evaluation.charts import RateChart, line_chart, rate_chart
 from volar.evaluation.films import data_uri
 from volar.evaluation.summary import Film, Summary, summarise
-from volar.evaluation.tables import result_rows
+from volar.evaluation.tables import result_rows, robustness_rows
 from volar.evaluation.training import share_of_phases
 from volar.evaluation.verdict import EXPLANATIONS, checks, difference_text, verdict, warnings
 from volar.evaluation.wording import duration, fact_rows, label, number, percent, percent_range, sentence, task_labels
@@ -85,7 +85,14 @@ def render(summary: Summary, folder: Path) -> str:
         films=films, films_left=sum((folder / film.path).is_file() for film in summary.films) - len(films),
         chart=line_chart({CURVES[name]: summary.curves[name] for name in CURVES if name in summary.curves}),
         shares=share_of_phases(summary.phases),
+        robustness=robustness_rows(summary), rate_charts=_rate_charts(summary),
+        suite=summary.run.settings.get("suite"),
     )  # fmt: skip
+
+
+def _rate_charts(summary: Summary) -> list[RateChart]:
+    axes = dict.fromkeys(curve.axis for curve in summary.robustness)
+    return [rate_chart(axis, [curve for curve in summary.robustness if curve.axis == axis]) for axis in axes]
 
 
 def _shown(summary: Summary, folder: Path) -> list[ShownFilm]:

@@ -13,6 +13,7 @@ import numpy as np
 from volar.core.errors import ConfigError
 from volar.core.robot import Episode, Outcome
 from volar.evaluation.records import EpisodeRecord, Unpaired, read, unpaired
+from volar.evaluation.robustness import RobustnessCurve, robustness_curves
 from volar.evaluation.run import RunInfo, read_run
 from volar.evaluation.training import Curve, read_curves, read_facts, read_phases
 from volar.statistics.intervals import Interval, Pairs, count_pairs, mean_rate, paired_difference, wilson
@@ -115,6 +116,7 @@ class Summary:
     broken: tuple[Broken, ...]
     unpaired: tuple[Unpaired, ...]
     films: tuple[Film, ...]
+    robustness: tuple[RobustnessCurve, ...]
     curves: Mapping[str, Curve]
     compute: Mapping[str, Any]
     phases: Mapping[str, float]
@@ -152,6 +154,7 @@ def summarise(folder: Path) -> Summary:
         ),
         unpaired=unpaired(records),
         films=tuple(_film(record) for record in records if record.film is not None),
+        robustness=robustness_curves(tasks, tuple(run.arms), records),
         curves=read_curves(folder / "metrics.jsonl"),
         compute=read_facts(folder / "compute.json"),
         phases=read_phases(folder / "phases.json"),

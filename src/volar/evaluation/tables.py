@@ -9,7 +9,7 @@ from rich.text import Text
 
 from volar.evaluation.summary import ArmResult, Rate, Summary
 from volar.evaluation.verdict import checks, verdict, warnings
-from volar.evaluation.wording import DASH, label, percent, percent_range, task_labels
+from volar.evaluation.wording import DASH, label, percent, percent_range, points, points_range, task_labels
 from volar.statistics.intervals import Interval
 
 MEAN = "mean of tasks"
@@ -29,6 +29,38 @@ def result_rows(summary: Summary) -> list[tuple[str, list[Cell]]]:
     names = task_labels(summary.run.tasks)
     rows = [(names[task], [_task_cell(arm.tasks[task]) for arm in summary.arms]) for task in summary.run.tasks]
     return [*rows, (MEAN, [_mean_cell(arm) for arm in summary.arms])]
+
+
+def robustness_rows(summary: Summary) -> list[tuple[str, str, str, dict[int, Cell]]]:
+    """(axis, arm, area under the curve, level -> cell); a cell's counts are its change against level 0 in points."""
+    rows = []
+    for curve in summary.robustness:
+        cells = {
+            level.level: Cell(
+                rate=percent(level.rate.estimate), interval=percent_range(level.rate),
+                counts="" if level.drop is None else f"{points(level.drop.estimate)} ({points_range(level.drop)})",
+            )
+            for level in curve.levels
+        }  # fmt: skip
+        rows.append((curve.axis, curve.arm, DASH if curve.area is None else percent(curve.area), cells))
+    return rows
+
+
+def robustness_markdown(summary: Summary) -> list[str]:
+    """A table of how success degrades, or nothing where no task is perturbed."""
+    rows = robustness_rows(summary)
+    if not rows:
+        return []
+    levels = sorted({level for *_, cells in rows for level in cells})
+    lines = ["", "How it degrades: success, and its change in points against level 0 on the same scenes.", ""]
+    lines += [row(["axis", "arm", "area", *map(str, levels)]), row(["---", "---", *["---:"] * (len(levels) + 1)])]
+    for axis, arm, area, cells in rows:
+        shown = [
+            " ".join(filter(None, (cells[level].rate, cells[level].counts))) if level in cells else DASH
+            for level in levels
+        ]
+        lines.append(row([axis, label(arm), area, *shown]))
+    return lines
 
 
 def _task_cell(rate: Rate) -> Cell:
@@ -76,7 +108,7 @@ def to_markdown(summary: Summary) -> str:
     lines += [row(head), row(["---", *["---:"] * len(summary.arms)])]
     for task, cells in result_rows(summary):
         lines.append(row([task, *(" · ".join(filter(None, astuple(cell))) for cell in cells)]))
-    lines.append("")
+    lines += [*robustness_markdown(summary), ""]
     lines += [
         f"- {check.question} **{check.answer.capitalize()}**. {escape(check.sentence)}" for check in checks(summary)
     ]
