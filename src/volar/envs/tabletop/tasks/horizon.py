@@ -19,30 +19,25 @@ from volar.envs.tabletop.task import GRASP, REACH, Family, Scene, Task, Ways, ho
 LENGTHS = (1, 2, 5, 10, 20, 50)
 PLANS = (2, 5)
 KNOCK_DISTANCE = 0.06  # metres between hand and cube at which it is knocked
-KNOCK = (0.45, 0.8)  # metres per second: along the table, and up, so that it also leaves a bowl
+KNOCK = (0.45, 0.8)  # metres per second: along the table, and up
 KNOCK_SPREAD = 0.8  # radians to either side of the direction to the table's middle
 CUBES = tuple(scene.COLOURS)
-DISCS = {"white": "0.97 0.97 0.97 1", "black": "0.1 0.1 0.1 1", "purple": "0.55 0.2 0.65 1"}
-PLACES = ("into the yellow bowl", *(f"onto the {colour} region" for colour in DISCS))
-BOWL = 0  # row of the bowl among goals
-DISC_RADIUS = 0.03
-SPREAD = -0.3  # action that opens the fingers to 4 cm, which have to fit into the bowl
+REGIONS = {
+    "yellow": scene.GOAL_COLOUR, "white": "0.97 0.97 0.97 1", "black": "0.1 0.1 0.1 1", "purple": "0.55 0.2 0.65 1",
+}  # fmt: skip
+PLACED = 0.025  # metres between the centres of cube and region
 
 
-def _place(name: str, parts: list[str]) -> str:
-    return f'<body name="{name}" mocap="true">{"".join(parts)}</body>'
-
-
-def _disc(rgba: str) -> str:
-    return f'<geom class="drawn" type="cylinder" size="{DISC_RADIUS} 0.0005" rgba="{rgba}"/>'
+def _region(colour: str) -> str:
+    disc = f'<geom class="drawn" type="cylinder" size="0.03 0.0005" rgba="{REGIONS[colour]}"/>'
+    return f'<body name="region_{colour}" mocap="true">{disc}</body>'
 
 
 FAMILY = Family(
     name="horizon",
     things=(
         *(scene.free(number, scene.CUBE, rgba) for number, rgba in enumerate(scene.COLOURS.values(), start=1)),
-        _place("bowl", scene.bowl()),
-        *(_place(f"region_{colour}", [_disc(rgba)]) for colour, rgba in DISCS.items()),
+        *map(_region, REGIONS),
     ),
     signs=Signs(
         stages=(
@@ -55,7 +50,7 @@ FAMILY = Family(
         mishaps=(Mishap(cause="wrong object", measure="others_moved", above=0.03),),
     ),
     objects=tuple(f"{colour}_cube" for colour in CUBES),
-    goals=("bowl", *(f"region_{colour}" for colour in DISCS)),
+    goals=tuple(f"region_{colour}" for colour in REGIONS),
 )
 
 
@@ -100,12 +95,12 @@ class Chain:
 def _layout(length: int, knocked: bool, random: np.random.Generator) -> Scene:
     """The same places and plan with and without knocks."""
     while True:
-        points = random.uniform((-0.19, -0.14), (0.19, 0.14), (len(PLACES) + len(CUBES), 2))
+        points = random.uniform((-0.19, -0.14), (0.19, 0.14), (len(REGIONS) + len(CUBES), 2))
         gaps = np.linalg.norm(points[:, None] - points, axis=-1) + np.eye(len(points))
-        if gaps.min() > 0.08 and gaps[: len(PLACES), : len(PLACES)].min() > 0.115 and gaps[BOWL].min() > 0.1:
+        if gaps.min() > 0.08 and gaps[: len(REGIONS), : len(REGIONS)].min() > 0.115:
             break
-    goals = np.column_stack([points[: len(PLACES)], np.zeros(len(PLACES))])
-    cubes = standing(points[len(PLACES) :], scene.CUBE_SIDE)
+    goals = np.column_stack([points[: len(REGIONS)], np.zeros(len(REGIONS))])
+    cubes = standing(points[len(REGIONS) :], scene.CUBE_SIDE)
     hand = np.array([random.uniform(-0.05, 0.05), random.uniform(-0.05, 0.05), 0.14])
     plan = np.column_stack([_plan(length, random), np.full(length, np.nan)])
     if knocked:
@@ -121,7 +116,7 @@ def _plan(length: int, random: np.random.Generator) -> Float64[np.ndarray, "n 2"
     steps: list[tuple[int, int]] = []
     for _ in range(length):
         cube = int(random.choice([cube for cube in range(len(CUBES)) if not steps or cube != steps[-1][0]]))
-        at[cube] = int(random.choice([place for place in range(len(PLACES)) if place not in at.values()]))
+        at[cube] = int(random.choice([place for place in range(len(REGIONS)) if place not in at.values()]))
         steps.append((cube, at[cube]))
     return np.array(steps, dtype=float)
 
@@ -143,13 +138,9 @@ def _advance(before: Scene, now: Scene) -> Scene:
 
 
 def _placed(now: Scene, cube: int, place: int) -> bool:
-    """Within the bowl or the region, on the table and let go."""
-    within, low = (scene.BOWL_RADIUS - 0.01, 0.03) if place == BOWL else (0.025, 0.02)
-    return (
-        horizontal(now.objects[cube], now.goals[place]) < within
-        and float(now.objects[cube, 2]) < low
-        and now.opening > 0.55
-    )
+    """In the region, on the table and let go."""
+    near = horizontal(now.objects[cube], now.goals[place]) < PLACED
+    return near and float(now.objects[cube, 2]) < 0.02 and now.opening > 0.6
 
 
 def _target(now: Scene) -> int:
@@ -171,10 +162,10 @@ def _facts(now: Scene) -> Mapping[str, float]:
     chain = Chain.of(now)
     others = np.delete(np.linalg.norm(now.objects[:, :3] - chain.since, axis=1), chain.cube)
     return {
-        "subtasks_done": chain.done,
+        "subtasks_done": float(chain.done),
         "share_done": chain.done / len(chain.plan),
-        "knocks": chain.knocks,
-        "recovered": chain.recovered,
+        "knocks": float(chain.knocks),
+        "recovered": float(chain.recovered),
         "others_moved": float(others.max()),
     }
 
@@ -189,14 +180,13 @@ def _say_all(now: Scene) -> str:
 
 
 def _words(cube: int, place: int) -> str:
-    return f"put the {CUBES[cube]} cube {PLACES[place]}"
+    return f"put the {CUBES[cube]} cube onto the {tuple(REGIONS)[place]} region"
 
 
 def _expert(now: Scene, ways: Ways) -> Action:
     chain = Chain.of(now)
-    lower, tolerance = (0.05, 0.008) if chain.place == BOWL else (0.016, 0.008)
     return carry(now, now.objects[chain.cube], now.goals[chain.place], grip=0.0, lift=0.08,
-                 tolerance=tolerance, lower=lower, release=True, spread=SPREAD)  # fmt: skip
+                 tolerance=0.008, lower=0.016, release=True)  # fmt: skip
 
 
 def _task(length: int, *, knocked: bool = False, whole: bool = False) -> Task:

@@ -30,8 +30,8 @@ def _mocap(name: str, parts: Sequence[str]) -> str:
 
 
 def _fence() -> list[str]:
-    """Four walls around the cube, so close that it cannot be grasped."""
-    inner, wall, half = scene.CUBE_SIDE / 2 + FENCE_GAP, 0.006, FENCE_HEIGHT / 2
+    """Four walls around the cube, too close and too thick for fingers to get at it from inside or outside."""
+    inner, wall, half = scene.CUBE_SIDE / 2 + FENCE_GAP, 0.012, FENCE_HEIGHT / 2
     walls = [(wall, inner + 2 * wall, side * (inner + wall), 0.0) for side in (-1, 1)]
     walls += [(inner, wall, 0.0, side * (inner + wall)) for side in (-1, 1)]
     return [
@@ -40,14 +40,14 @@ def _fence() -> list[str]:
     ]
 
 
-LEFT, RIGHT, LAMP, FENCE = range(4)  # rows of goals
+LAMP, FENCE = 2, 3  # rows of goals, after the two bowls
 FAMILY = Family(
     name="memory",
     things=(
         scene.free(1, scene.CUBE, scene.COLOURS["blue"]),
         _mocap("bowl_left", scene.bowl()),
         _mocap("bowl_right", scene.bowl()),
-        _mocap("lamp", ['<geom class="drawn" type="sphere" size="0.02" rgba="1 1 0.8 1"/>']),
+        _mocap("lamp", ['<geom class="drawn" type="sphere" size="0.025" rgba="0.1 0.9 0.9 1"/>']),
         _mocap("fence", _fence()),
     ),
     signs=Signs(
@@ -94,7 +94,7 @@ def _done(now: Scene) -> bool:
 
 
 def _broken(before: Scene, now: Scene) -> bool:
-    return _in_bowl(now, LEFT + RIGHT - _cued(now))
+    return _in_bowl(now, 1 - _cued(now))
 
 
 def _expert(now: Scene, ways: Ways) -> Action:
