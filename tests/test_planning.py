@@ -20,6 +20,7 @@ from volar.core.registry import build_config
 from volar.core.robot import Actor, BatchActor, Chunk, Env, Job, Observation, Outcome
 from volar.decoders import TABLE as DECODERS
 from volar.envs import make_env
+from volar.envs.perturbation.world import PerturbableWorld
 from volar.envs.rollout import run_episode
 from volar.evaluation.records import read
 from volar.planning import TABLE, value
@@ -511,7 +512,12 @@ def test_wrong_dynamics_are_checked_and_named():
     for wrong in ({"gain": 0.0}, {"mass": -1.0}, {"delay": 1.5}, {"friction": float("nan")}):
         with pytest.raises(ConfigError, match="positive factors"):
             DynamicsError(**wrong)
-    with pytest.raises(ConfigError, match="Toy cannot change masses"):
+    state = make_env("tabletop-state/push").unwrapped
+    heavy = with_error(make_env("tabletop-state/push"), DynamicsError(mass=2.0, friction=0.5)).unwrapped
+    assert isinstance(state, PerturbableWorld) and isinstance(heavy, PerturbableWorld)
+    np.testing.assert_allclose(heavy.model.body_mass, 2 * state.model.body_mass)
+    np.testing.assert_allclose(heavy.model.geom_friction[:, 0], 0.5 * state.model.geom_friction[:, 0])
+    with pytest.raises(ConfigError, match="Toy has no MuJoCo model"):
         with_error(make_env("toy/reach-red"), DynamicsError(mass=1.1))
 
 

@@ -1,8 +1,11 @@
 """A planner's simulator that is not quite the world: how much a plan is worth when the model behind it is wrong.
 
 Any RestorableEnv whose states are those of the real one can be the planner's simulator; gain and delay work for every
-robot, mass and friction for a WorldWithDynamics.
+robot, mass and friction in MuJoCo worlds.
 """
+
+# MuJoCo's functions live in a compiled module that has no stubs.
+# pyright: reportAttributeAccessIssue=false
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +16,8 @@ from jaxtyping import Float32
 
 from volar.core.errors import ConfigError
 from volar.core.evidence import Signs
-from volar.core.robot import Observation, RestorableEnv, RobotSpec, Step
-from volar.envs.dynamics import WorldWithDynamics
+from volar.core.robot import Env, Observation, RestorableEnv, RobotSpec, Step
+from volar.envs.perturbation.world import PerturbableWorld
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +53,23 @@ class DynamicsError:
 def with_error(env: RestorableEnv, error: DynamicsError) -> RestorableEnv:
     """`env` itself, made wrong. ConfigError where it has no masses and friction to change."""
     if (error.mass, error.friction) != (1.0, 1.0):
-        if not isinstance(env, WorldWithDynamics):
+        world = env.unwrapped
+        if not isinstance(world, PerturbableWorld):
             raise ConfigError(
-                f"{type(env).__name__} cannot change masses or friction; gain and delay work in every environment."
+                f"{type(world).__name__} has no MuJoCo model whose masses and friction could change; gain and delay "
+                f"work in every environment."
             )
-        env.scale_dynamics(mass=error.mass, friction=error.friction)
+        _scale(world.model, mass=error.mass, friction=error.friction)
     return WrongActions(env, gain=error.gain, delay=error.delay)
+
+
+def _scale(model: Any, *, mass: float, friction: float) -> None:
+    from volar.envs.offscreen import mujoco
+
+    model.body_mass[:] *= mass
+    model.body_inertia[:] *= mass
+    model.geom_friction[:, 0] *= friction
+    mujoco.mj_setConst(model, mujoco.MjData(model))  # what MuJoCo derives from masses
 
 
 class WrongActions(RestorableEnv):
@@ -71,6 +85,10 @@ class WrongActions(RestorableEnv):
     @property
     def spec(self) -> RobotSpec:
         return self._env.spec
+
+    @property
+    def unwrapped(self) -> Env:
+        return self._env.unwrapped
 
     def step(self, action: Float32[np.ndarray, " a"]) -> Step:
         due = self.spec.action.clip(action * self._gain)
