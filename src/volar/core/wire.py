@@ -21,9 +21,10 @@ LARGEST = 64 * 2**20  # bytes of one message
 KINDS = "biuf"  # kinds of numbers that may travel; objects and strings may not
 
 
-def pack(message: Mapping[str, Any]) -> bytes:
-    """Texts, numbers, lists, maps and arrays. TypeError for anything else."""
-    return msgpack.Packer(default=_array).pack(dict(message))
+def pack(message: Mapping[str, Any], *, text_keys: bool = False) -> bytes:
+    """Texts, numbers, bytes, lists, maps and arrays. TypeError for anything else. text_keys: for readers who know an
+    array by keys that are texts, where openpi's are bytes."""
+    return msgpack.Packer(default=_array_with_text if text_keys else _array).pack(dict(message))
 
 
 def unpack(data: str | bytes) -> dict[str, Any]:
@@ -101,6 +102,10 @@ def _array(value: object) -> dict[bytes, Any]:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in KINDS:
         raise TypeError(f"Cannot send {type(value).__name__}: only texts, numbers, lists, maps and arrays of numbers.")
     return {b"__ndarray__": True, b"data": value.tobytes(), b"dtype": value.dtype.str, b"shape": list(value.shape)}
+
+
+def _array_with_text(value: object) -> dict[str, Any]:
+    return {key.decode(): part for key, part in _array(value).items()}
 
 
 def _object(content: dict[Any, Any]) -> Any:

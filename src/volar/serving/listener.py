@@ -1,5 +1,6 @@
 """A WebSocket that listens, and who may talk to it. What is said there is the business of whoever makes it."""
 
+import base64
 import hmac
 import threading
 from abc import ABC, abstractmethod
@@ -20,6 +21,7 @@ class Listener(ABC):
     """
 
     health = ("/healthz", "OK\n")  # path at which a plain GET learns that all is well, and what it reads
+    ping_seconds: float | None = 20.0  # whoever does not answer a ping for as long is gone; None waits for ever
 
     def __init__(self, *, host: str, port: int, token: str | None) -> None:
         if host not in LOOPBACK and not token:
@@ -27,8 +29,9 @@ class Listener(ABC):
         self._host, self._token = host, token
         try:
             self._server: Server = serve(
-                self.talk, host, port, max_size=LARGEST, compression=None, process_request=self._admit
-            )
+                self.talk, host, port, max_size=LARGEST, compression=None, process_request=self._admit,
+                ping_interval=self.ping_seconds,
+            )  # fmt: skip
         except OSError as error:
             raise ConfigError(f"Cannot listen on {host}:{port} ({error.strerror}); choose another port.") from error
 
@@ -65,7 +68,17 @@ class Listener(ABC):
             return connection.respond(200, words)
         if self._token is None:
             return None
-        given = request.headers.get("Authorization", "").removeprefix("Api-Key ").removeprefix("Bearer ")
-        if hmac.compare_digest(given.encode(), self._token.encode()):
+        if hmac.compare_digest(_given(request.headers.get("Authorization", "")), self._token.encode()):
             return None
         return connection.respond(401, "A valid token is needed.\n")
+
+
+def _given(authorization: str) -> bytes:
+    """The token as `Api-Key TOKEN`, as `Bearer TOKEN`, or as the password in `ws://anyone:TOKEN@host`."""
+    kind, _, given = authorization.partition(" ")
+    if kind != "Basic":
+        return given.encode()
+    try:
+        return base64.b64decode(given, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
