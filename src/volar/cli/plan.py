@@ -11,7 +11,15 @@ import tyro
 from volar.cli.actors import Acting, ActorMaker
 from volar.cli.evaluate import describe_policy, first_looks, read_policy, square_cameras
 from volar.cli.output import Output
-from volar.cli.planners import Chosen, PlannerMaker, Proposals, kept_decisions, library_from, planner_options
+from volar.cli.planners import (
+    Chosen,
+    PlannerMaker,
+    Proposals,
+    kept_decisions,
+    library_from,
+    planner_options,
+    value_from,
+)
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.robot import RobotSpec
 from volar.envs import make_env
@@ -54,6 +62,10 @@ class PlanCommand:
     """of --proposals library: a data set of successful episodes, or a file that ChunkLibrary.save wrote"""
     library_size: int = 2000
     """chunks of a library that is made from a data set"""
+    value: Path | None = None
+    """a learned value that the search weighs by --set tree_search.value_weight=1 (tree_search.value_scale=z_score)"""
+    value_spread: float = 0.0
+    """standard deviations of the value's members that are added to their mean (UCB)"""
     rollout: int = 300
     """control steps that the policy runs on behind an edge; never beyond the time-out"""
     discount: float = 0.99
@@ -110,6 +122,7 @@ def prepare(command: PlanCommand) -> tuple[RunInfo, PlannerMaker]:
     error = DynamicsError(gain=command.gain, mass=command.mass, friction=command.friction, delay=command.delay)
     simulation = SimulationConfig(edge=command.execute, rollout=command.rollout, discount=command.discount)
     library = library_from(command.library, command.proposals, horizon=horizon, size=command.library_size)
+    value = value_from(command.value, command.value_spread, policy=config["folder"], arms=arms)
     looks = first_looks((command.task,), robot, command.first_seed)
     described = {POLICY: Arm(role="policy", description=describe_policy(config))}
     for name, chosen in arms.items():
@@ -122,6 +135,7 @@ def prepare(command: PlanCommand) -> tuple[RunInfo, PlannerMaker]:
         "seconds": command.seconds, "planner_options": {name: chosen.options for name, chosen in arms.items()},
         "proposals": command.proposals, "candidates": command.candidates, "control_rate_hz": robot.action.rate_hz,
         "library_chunks": None if library is None else len(library.chunks),
+        "value": None if value is None else value.hash, "value_spread": command.value_spread,
     }  # fmt: skip
     info = RunInfo(
         title=command.title,
@@ -138,6 +152,7 @@ def prepare(command: PlanCommand) -> tuple[RunInfo, PlannerMaker]:
         arms=arms, simulation=simulation, task=command.task, cameras=square_cameras(robot), folder=command.out,
         max_steps=command.max_steps, follow=command.follow, proposals=command.proposals, num=command.candidates,
         library=library, drawn=None if command.draw is None else (command.first_seed, command.draw), error=error,
+        value=value,
     )  # fmt: skip
     return info, maker
 

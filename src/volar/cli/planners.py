@@ -23,7 +23,7 @@ from volar.planning.library import ChunkLibrary, fit_library
 from volar.planning.mismatch import DynamicsError, with_error
 from volar.planning.planner import Limit
 from volar.planning.proposals import around_policy, from_library, from_policy
-from volar.planning.simulation import Propose, SimulationConfig
+from volar.planning.simulation import Propose, SimulationConfig, Value
 
 Proposals = Literal["around", "policy", "library"]
 PARTS, WHOLE = "decisions", "decisions.jsonl"
@@ -37,6 +37,24 @@ class Chosen:
     planner: str
     options: Mapping[str, Any]
     limit: Limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedFrom:
+    """A learned value: its folder and what stands for it in records, the folder of the policy it belongs to, and the
+    standard deviations of its members that are added to their mean."""
+
+    folder: Path
+    hash: str
+    policy: Path
+    spread: float
+
+    def load(self, actor: Actor) -> Value:
+        from volar.planning.value_head import load_value
+        from volar.policies.actor import PolicyActor
+
+        assert isinstance(actor, PolicyActor)
+        return load_value(self.folder, actor, policy=self.policy, weight=self.spread)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +75,7 @@ class PlannerMaker:
     library: ChunkLibrary | None
     drawn: tuple[int, int] | None
     error: DynamicsError
+    value: LearnedFrom | None = None
 
     def __call__(self, arm: str) -> Actor:
         if arm not in self.arms:
@@ -64,14 +83,16 @@ class PlannerMaker:
         chosen, spec = self.arms[arm], self.policies.robot.action
         (name,) = self.policies.arms
         cls = TABLE.load(chosen.planner)
+        policy = self.policies(name)
         return PlanningActor(
-            self.policies(name),
+            policy,
             cls(build_config(cls, chosen.options), spec=spec),
             proposer(self.proposals, spec, self.num, self.library),
             config=self.simulation,
             limit=chosen.limit,
             max_steps=self.max_steps,
             follow=self.follow,
+            value=None if self.value is None else self.value.load(policy),
             make_simulator=None if self.error.none else self._simulator,
             journal=partial(self._note, arm),
         )
@@ -142,6 +163,23 @@ def planner_options(cls: type, name: str, settings: Sequence[str]) -> dict[str, 
                 options[key] = text
     build_config(cls, options)
     return options
+
+
+def value_from(
+    folder: Path | None, spread: float, *, policy: Path, arms: Mapping[str, Chosen]
+) -> LearnedFrom | None:  # fmt: skip
+    """The value in `folder`, proved to be that of `policy`. Raises ConfigError where no planner would weigh it, or one
+    would and there is none."""
+    weighed = any(chosen.options.get("value_weight") for chosen in arms.values())
+    if weighed != (folder is not None):
+        raise ConfigError("--value DIR and --set tree_search.value_weight=1 go together.")
+    if folder is None:
+        return None
+
+    from volar.planning.value_head import checkpoint_hash, read_value
+
+    read_value(folder, policy)
+    return LearnedFrom(folder=folder, hash=checkpoint_hash(folder), policy=policy, spread=spread)
 
 
 def library_from(path: Path | None, proposals: str, *, horizon: int, size: int) -> ChunkLibrary | None:

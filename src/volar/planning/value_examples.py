@@ -22,7 +22,7 @@ from volar.data.formats import open_dataset
 from volar.data.windows import selected_frames
 from volar.planning.value import returns
 from volar.planning.value_config import ValueConfig
-from volar.planning.value_head import policy_hash, readout, require_policy
+from volar.planning.value_head import checkpoint_hash, readout, require_policy
 from volar.policies.actor import PolicyActor
 
 ROWS = 64  # observations that the policy reads at once
@@ -69,7 +69,7 @@ def gather(roots: Sequence[str | Path], actor: PolicyActor, config: ValueConfig,
     parts = []
     for root, dataset in zip(roots, datasets, strict=True):
         rows = selected_frames(dataset, config.stride)
-        features = _features(dataset, rows, actor, policy_hash(config.policy), Path(root), progress=progress)
+        features = _features(dataset, rows, actor, checkpoint_hash(config.policy), Path(root), progress=progress)
         told = [_told(episode, dataset.fps, config, scenes, groups) for episode in dataset.episodes]
         whole = {name: np.concatenate([each[name] for each in told]) for name in told[0]}
         parts.append(Examples(features=features, **{name: values[rows] for name, values in whole.items()}))

@@ -96,7 +96,7 @@ class LearnedValue:
         return float(self.many([observation])[0])
 
 
-def policy_hash(path: Path) -> str:
+def checkpoint_hash(path: Path) -> str:
     """Stands for all files of a checkpoint, as records of episodes name it."""
     return file_hash(latest_checkpoint(path) / "config.json")[:16]
 
@@ -109,30 +109,36 @@ def save_value(
     shape = {"width": head.inner.shape[1], "hidden": head.inner.shape[2], "members": len(head.inner),
              "outputs": head.outputs}  # fmt: skip
     content = {
-        "kind": KIND, "policy": policy_hash(policy), "robot": actor.policy.robot.to_json(), "shape": shape,
+        "kind": KIND, "policy": checkpoint_hash(policy), "robot": actor.policy.robot.to_json(), "shape": shape,
         "value": dict(config), "facts": dict(facts),
     }  # fmt: skip
     save_checkpoint(folder, Checkpoint(config=content, statistics={}, tensors=head.state_dict()))
 
 
+def read_value(folder: Path, policy: Path) -> Checkpoint:
+    """What `folder` holds, proved to be a value of the policy at `policy`. Raises ConfigError."""
+    checkpoint = load_checkpoint(folder)
+    if checkpoint.config.get("kind") != KIND:
+        raise ConfigError(
+            f"{folder} holds a {checkpoint.config.get('kind')!r}, not a value; train one by `volar train "
+            f"recipes/value.py`."
+        )
+    require_policy(checkpoint.config["policy"], policy, what=f"The value in {folder}")
+    return checkpoint
+
+
 def load_value(folder: Path, actor: PolicyActor, *, policy: Path, weight: float = 0.0) -> LearnedValue:
     """The value in `folder` for the policy at `policy`, which `actor` runs. Raises ConfigError for a damaged folder and
     for a value of another policy."""
-    checkpoint = load_checkpoint(folder)
-    config = checkpoint.config
-    if config.get("kind") != KIND:
-        raise ConfigError(
-            f"{folder} holds a {config.get('kind')!r}, not a value; train one by `volar train recipes/value.py`."
-        )
-    require_policy(config["policy"], policy, what=f"The value in {folder}")
-    head = ValueHead(**config["shape"], generator=torch.Generator())
+    checkpoint = read_value(folder, policy)
+    head = ValueHead(**checkpoint.config["shape"], generator=torch.Generator())
     head.load_state_dict(dict(checkpoint.tensors))
-    return LearnedValue(head, actor, time_only=config["value"]["control"] == "time", weight=weight)
+    return LearnedValue(head, actor, time_only=checkpoint.config["value"]["control"] == "time", weight=weight)
 
 
 def require_policy(theirs: str | None, policy: Path, *, what: str) -> None:
     """ConfigError unless `theirs` is the hash of the policy at `policy`."""
-    ours = policy_hash(policy)
+    ours = checkpoint_hash(policy)
     if theirs != ours:
         raise ConfigError(
             f"{what} belongs to {'no known policy' if theirs is None else f'the policy {theirs}'}, but {policy} is "
