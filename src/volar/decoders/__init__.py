@@ -13,6 +13,7 @@ TABLE = Table(
         "equilibrium": "volar.decoders.equilibrium:Equilibrium",
         "flow_expert": "volar.decoders.flow_expert:FlowExpert",
         "mip": "volar.decoders.mip:Mip",
+        "primitives": "volar.decoders.primitives:Primitives",
         "diffusion": "volar.decoders.diffusion:Diffusion",
     },
 )

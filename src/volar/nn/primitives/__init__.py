@@ -1,0 +1,1 @@
+"""Movement primitives: few numbers that stand for a smooth motion. Batched, differentiable, ignorant of robots."""

@@ -1,0 +1,29 @@
+"""ProDMP (Li et al. 2023, arXiv 2210.01531): a discrete primitive's trajectory as a linear function of (weights, goal)
+once position and velocity are given at any moment, so that a new plan goes on smoothly where the old one is left."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from volar.nn.primitives.response import Response
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearMap:
+    """position(t) = given @ (position, speed per duration at the moment) + free @ (weights..., goal)."""
+
+    given: Float[Tensor, "t 2"]
+    free: Float[Tensor, "t m"]
+
+
+def linear_map(response: Response, s: Float[Tensor, " t"], *, moment: float = 0.0) -> LinearMap:
+    """The map at s = time / duration, when position and speed are given at s = moment."""
+    when = torch.tensor(moment, dtype=s.dtype)
+    now = torch.stack([response.at(when), response.speed_at(when)])
+    rows = response.at(s)
+    # Start and start speed are what they must be for the motion to pass the moment as given.
+    given = rows[:, :2] @ torch.linalg.inv(now[:, :2])
+    free = rows[:, 2:] - given @ now[:, 2:]
+    return LinearMap(given=given, free=torch.cat([free[:, 1:], free[:, :1]], dim=1))
