@@ -57,9 +57,9 @@ FAMILY = Family(
 @dataclass(frozen=True)
 class Chain:
     """What a task remembers, kept in `Scene.notes`. plan: rows of cube, place, and the angle in radians at which the
-    cube is knocked away, NaN where it is not. since: where the cubes lay when the present sub-task began. done:
-    sub-tasks so far. knocked: whether the present one's cube was. knocks: in the episode. recovered: of them, how many
-    sub-tasks were done nevertheless."""
+    cube is knocked away, NaN where it is not. since: where the cubes lay when the present sub-task began, NaN until the
+    first step. done: sub-tasks so far. knocked: whether the present one's cube was. knocks: in the episode. recovered:
+    sub-tasks that were done in spite of one."""
 
     plan: Float64[np.ndarray, "n 3"]
     since: Float64[np.ndarray, "c 3"]
@@ -74,9 +74,9 @@ class Chain:
 
     @classmethod
     def of(cls, now: Scene) -> "Chain":
-        done, knocked, knocks, recovered = (int(count) for count in now.notes[:4])
-        since, plan = np.split(now.notes[4:], [3 * len(CUBES)])
-        return cls(plan.reshape(-1, 3), since.reshape(-1, 3), done, bool(knocked), knocks, recovered)
+        notes, plan = now.notes, 4 + 3 * len(CUBES)
+        return cls(notes[plan:].reshape(-1, 3), notes[4:plan].reshape(-1, 3), int(notes[0]), bool(notes[1]),
+                   int(notes[2]), int(notes[3]))  # fmt: skip
 
     @property
     def cube(self) -> int:
@@ -107,7 +107,7 @@ def _layout(length: int, knocked: bool, random: np.random.Generator) -> Scene:
         struck = random.random(length) < 0.5
         struck[random.integers(length)] = True
         plan[struck, 2] = random.uniform(-KNOCK_SPREAD, KNOCK_SPREAD, int(struck.sum()))
-    return Scene(hand, 1.0, cubes, goals, notes=Chain(plan, cubes[:, :3]).notes())
+    return Scene(hand, 1.0, cubes, goals, notes=Chain(plan, np.full((len(CUBES), 3), np.nan)).notes())
 
 
 def _plan(length: int, random: np.random.Generator) -> Float64[np.ndarray, "n 2"]:
@@ -126,6 +126,8 @@ def _advance(before: Scene, now: Scene) -> Scene:
     chain, kicks = Chain.of(now), np.zeros((len(CUBES), 3))
     if chain.done == len(chain.plan):
         return now
+    if np.isnan(chain.since).any():
+        chain = replace(chain, since=before.objects[:, :3])
     cube = now.objects[chain.cube, :3]
     if _placed(now, chain.cube, chain.place):
         chain = replace(chain, done=chain.done + 1, knocked=False, recovered=chain.recovered + chain.knocked,
@@ -166,7 +168,7 @@ def _facts(now: Scene) -> Mapping[str, float]:
         "share_done": chain.done / len(chain.plan),
         "knocks": float(chain.knocks),
         "recovered": float(chain.recovered),
-        "others_moved": float(others.max()),
+        "others_moved": float(np.nan_to_num(others).max()),
     }
 
 

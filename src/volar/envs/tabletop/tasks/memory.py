@@ -110,7 +110,8 @@ TASKS = {
         family=FAMILY,
         instructions=("put the blue cube into the bowl that the lamp showed",
                       "drop the blue block in the bowl over which the light was"),
-        layout=_layout, left=_left, done=_done, broken=_broken, expert=_expert, advance=partial(_advance, float(delay)),
+        layout=partial(_layout),  # one each: words do not tell these tasks apart, as they do where layouts are shared
+        left=_left, done=_done, broken=_broken, expert=_expert, advance=partial(_advance, float(delay)),
     )
     for delay in DELAYS
 }  # fmt: skip
