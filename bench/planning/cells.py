@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from volar.cli.planners import Proposals
@@ -46,17 +47,36 @@ BASES = {
     "precise": Base(task="tabletop-state/precise", checkpoint=TABLETOP),
     "push": Base(task="tabletop-state/push", checkpoint=TABLETOP),
     "pick-place": Base(task="tabletop-state/pick-place-red", checkpoint=TABLETOP),
+    "soccer": Base(task="metaworld-state/soccer", checkpoint="metaworld-{seed}", execute=16, max_steps=150),
 }
 ALONE = {"policy": Cell(planner="", simulations=0)}
+PLANNERS = ("tree_search", "best_of_n")
 
 
-def budgets() -> dict[str, Cell]:
-    """V1 and V7: tree search and best-of-N at equal simulations."""
-    planners = ("tree_search", "best_of_n")
-    cells = {
-        f"{name}-{count}": Cell(planner=name, simulations=count) for count in (3, 10, 30, 100) for name in planners
+def budgets(*counts: int) -> dict[str, Cell]:
+    """V1, V5 and V7: tree search and best-of-N at equal simulations; leaves are simulated five at once."""
+    return ALONE | {
+        f"{name}-{count}": Cell(planner=name, simulations=count, options={"parallel": min(count, 5)})
+        for count in counts
+        for name in PLANNERS
     }
-    return {**ALONE, **cells}
 
 
-PARTS = {"budgets": budgets}
+def dynamics() -> dict[str, Cell]:
+    """V6: how wrong the planner's simulator is, and whether a found solution is carried out blindly."""
+    errors = {f"gain-{round(100 * error)}": DynamicsError(gain=1 + error) for error in (0.05, 0.1, 0.2)}
+    errors |= {
+        "none": DynamicsError(),
+        "mass-20": DynamicsError(mass=1.2),
+        "friction-20": DynamicsError(friction=0.8),
+        "delay-20": DynamicsError(delay=0.2),
+    }
+    follows: tuple[Follow, ...] = ("open_loop", "replan")
+    return ALONE | {
+        f"{follow}/{name}": Cell(simulations=10, options={"parallel": 5}, follow=follow, error=error)
+        for name, error in errors.items()
+        for follow in follows
+    }
+
+
+PARTS = {"budgets": partial(budgets, 3, 10, 30), "large": partial(budgets, 100), "dynamics": dynamics}

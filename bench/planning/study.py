@@ -1,6 +1,6 @@
 """The planning study: every arm of a part meets the same scenes with every training seed. Resumable; one process.
 
-python bench/planning/study.py --part budgets --policies RUN/train --out OUT [--scenes 18] [--only push]
+python bench/planning/study.py --part budgets --policies RUN/train --out OUT [--scenes 6] [--first 20006] [--only push]
 """
 
 from collections.abc import Callable, Mapping
@@ -98,9 +98,10 @@ class Run:
     policies: Path
     """folder of trained policies"""
     out: Path
-    scenes: int = 18
+    scenes: int = 6
     """per task; every training seed of every arm meets all of them"""
     first: int = FIRST_SCENE
+    """the first scene, to add scenes to a part that was run"""
     only: tuple[str, ...] = tuple(BASES)
     """base policies"""
 
@@ -108,7 +109,7 @@ class Run:
 if __name__ == "__main__":
     command = tyro.cli(Run)
     for name in command.only:
-        folder = command.out / command.part / name
+        folder = command.out / command.part / f"{name}-{command.first}"
         folder.parent.mkdir(parents=True, exist_ok=True)
         scenes = range(command.first, command.first + command.scenes)
         title = f"planning study, {command.part}, {name}"
