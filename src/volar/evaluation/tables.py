@@ -1,6 +1,8 @@
 """The result as a table for a terminal and as Markdown for a pull request."""
 
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -63,6 +65,17 @@ def robustness_markdown(summary: Summary) -> list[str]:
     return lines
 
 
+def suite_markdown(suite: Mapping[str, Any] | None) -> list[str]:
+    """How a number on the suite is to be read, as `volar evaluate --suite` recorded it; nothing without a suite."""
+    if suite is None:
+        return []
+    rules = [suite["saturation"], *suite["reading"]]
+    values = suite["reference_values"]
+    rules += [f"Reference values: {'; '.join(values)}."] if values else []
+    head = f"Suite {suite['name']}, protocol: {suite['protocol']}. How to read it:"
+    return ["", escape(head), "", *(f"- {escape(rule)}" for rule in rules if rule)]
+
+
 def _task_cell(rate: Rate) -> Cell:
     if rate.interval is None:
         return Cell(rate=DASH, interval="", counts=f"{rate.broken} broken" if rate.broken else "no episodes")
@@ -108,7 +121,7 @@ def to_markdown(summary: Summary) -> str:
     lines += [row(head), row(["---", *["---:"] * len(summary.arms)])]
     for task, cells in result_rows(summary):
         lines.append(row([task, *(" · ".join(filter(None, astuple(cell))) for cell in cells)]))
-    lines += [*robustness_markdown(summary), ""]
+    lines += [*robustness_markdown(summary), *suite_markdown(summary.run.settings.get("suite")), ""]
     lines += [
         f"- {check.question} **{check.answer.capitalize()}**. {escape(check.sentence)}" for check in checks(summary)
     ]

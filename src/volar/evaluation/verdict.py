@@ -109,6 +109,11 @@ def warnings(summary: Summary) -> tuple[str, ...]:
             f"{label(arm.name)} {'/'.join(map(str, arm.executed_per_chunk))}" for arm in acting if arm.decisions
         )
         found.append(f"The number of actions executed between two looks was not the same everywhere: {each}.")
+    expert = next((arm for arm in summary.arms if arm.role == "expert"), None)
+    best = summary.policy.overall if summary.policy else None
+    if best and expert and expert.overall and best.high >= expert.overall.estimate:
+        found.append(f"Saturated: the policy's interval reaches the scripted expert's "
+                     f"{percent(expert.overall.estimate)}; these tasks leave no room to tell better policies apart.")  # fmt: skip
     return tuple(found)
 
 
