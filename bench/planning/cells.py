@@ -73,7 +73,7 @@ def dynamics() -> dict[str, Cell]:
     }
     follows: tuple[Follow, ...] = ("open_loop", "replan")
     return ALONE | {
-        f"{follow}/{name}": Cell(simulations=10, options={"parallel": 5}, follow=follow, error=error)
+        f"{follow}-{name}": Cell(simulations=10, options={"parallel": 5}, follow=follow, error=error)
         for name, error in errors.items()
         for follow in follows
     }
