@@ -5,12 +5,14 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from surroundings import DIM, HORIZON, TOKENS, WIDTH, Surroundings, make, seeded
 
 from volar.core.errors import ConfigError
 from volar.decoders.primitives import Primitives
+from volar.nn.primitives.constrained import Box, Clearance, constrained_weights, moment_of
 from volar.nn.primitives.discrete import Discrete, discrete_response
 from volar.nn.primitives.orientation import conjugate, exponential, fitted_turn, logarithm, multiply, turn
 from volar.nn.primitives.prodmp import linear_map
@@ -347,3 +349,39 @@ def test_the_decoders_chunk_is_a_primitive():
 def test_wrong_options_of_the_decoder_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         make("primitives", **options)
+
+
+class TestConstrained:
+    START, GOAL = np.array([-0.15, 0.0, 0.1]), np.array([0.15, 0.05, 0.05])
+    BOX = Box(low=np.array([-0.25, -0.25, 0.01]), high=np.array([0.25, 0.25, 0.25]))
+
+    def path(self, weights: np.ndarray, s: torch.Tensor) -> np.ndarray:
+        values = np.concatenate([np.stack([self.START, 0 * self.START, self.GOAL], axis=1), weights], axis=1)
+        return RESPONSE.at(s).numpy() @ values.T
+
+    @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.4, 0.6, 0.8, 0.9])
+    @pytest.mark.parametrize("metres", [0.1, -0.1])
+    def test_grants_clearance_wherever_it_is_asked_for(self, fraction, metres):
+        """L2: the published weights cannot do so before a third of the way."""
+        wish = Clearance(at=fraction, axis=1, metres=metres)
+        weights = constrained_weights(RESPONSE, self.START, self.GOAL, [wish], self.BOX)
+        moment = torch.tensor([moment_of(RESPONSE, fraction)]).double()
+        none = np.zeros_like(weights)
+        aside = (self.path(weights, moment) - self.path(none, moment))[0]
+        assert aside[1] * np.sign(metres) > 0.0999
+        assert abs(aside[0]) < 1e-9, "the other axes are left alone"
+        path = self.path(weights, S)
+        assert (path > self.BOX.low - 1e-3).all() and (path < self.BOX.high + 1e-3).all()
+        assert abs(path[-1] - self.GOAL).max() < 0.003
+
+    def test_no_wish_no_weights(self):
+        assert not constrained_weights(RESPONSE, self.START, self.GOAL, [], self.BOX).any()
+
+    def test_wishes_that_contradict_are_named_with_the_amount(self):
+        both = [Clearance(at=0.5, axis=1, metres=0.1), Clearance(at=0.52, axis=1, metres=-0.1)]
+        with pytest.raises(ConfigError, match=r"by 8\.\d cm.*\+0\.1 m.*50%.*-0\.1 m.*52%"):
+            constrained_weights(RESPONSE, self.START, self.GOAL, both, self.BOX)
+        with pytest.raises(ConfigError, match=r"above 0\.25 m"):
+            constrained_weights(RESPONSE, self.START, self.GOAL, [Clearance(at=0.5, axis=1, metres=0.4)], self.BOX)
+        with pytest.raises(ConfigError, match="0 < fraction < 1"):
+            constrained_weights(RESPONSE, self.START, self.GOAL, [Clearance(at=1.0, axis=1, metres=0.1)], self.BOX)
