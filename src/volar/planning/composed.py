@@ -41,7 +41,7 @@ class ComposedActor(BatchActor):
         require_composable(policies, composition, names)
         self.composition, self.execute, self.budget = composition, execute, budget
         self.robot = union_robot([policy.robot for policy in policies], names)
-        weights = torch.as_tensor(composition.weights_of(len(policies)), dtype=torch.float32)
+        weights = composition.weights_of(len(policies))
         heavy = weights.reshape(len(weights), -1).sum(1)
         asked = heavy.nonzero()[:, 0].tolist()
         self.weights = weights[asked]
