@@ -40,6 +40,7 @@ CANDIDATES = 5  # of a state: a budget below it cannot be guided, since all are 
 SIMULATIONS = 40
 SECONDS = 1.0  # of processor time, for the arms that are compared at equal time
 ORACLE_DRAWS = 2
+DRAWS = 3  # roll-outs of every recorded branch: the others tell how well the first could be foretold
 HEADS = {
     "mse": ValueConfig(),
     "hl_gauss": ValueConfig(target="hl_gauss"),
@@ -97,7 +98,7 @@ class Collect(Places):
     """Roll-outs and branches of every policy, on scenes of their own."""
 
     rollouts: int = 80
-    branches: int = 16
+    branches: int = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,16 +121,18 @@ def collect(command: Collect) -> None:
         policy = command.policy(seed)
         rollouts = Rollouts(policy=policy, out=command.out / f"rollouts-{seed}", episodes=command.rollouts, workers=1,
                             **shared)  # fmt: skip
-        branches = Branches(policy=policy, out=command.out / f"branches-{seed}", episodes=command.branches, every=3,
-                            candidates=6, proposals="policy", **shared)  # fmt: skip
-        print(seed, record_rollouts(rollouts, progress=False), record_branches(branches, progress=False), flush=True)
+        print(seed, record_rollouts(rollouts, progress=False), flush=True)
+        for proposals in ("policy", "around"):
+            branches = Branches(policy=policy, out=command.out / f"branches-{proposals}-{seed}", every=3, candidates=6,
+                                episodes=command.branches, draws=DRAWS, proposals=proposals, **shared)  # fmt: skip
+            print(seed, proposals, record_branches(branches, progress=False), flush=True)
 
 
 def train_heads(command: Heads) -> None:
     for seed in SEEDS:
         for name, config in HEADS.items():
             out = command.out / "heads" / f"{name}-{seed}"
-            data = "branches" if config.target == "ranking" else "rollouts"
+            data = "branches-policy" if config.target == "ranking" else "rollouts"
             if not out.exists():
                 chosen = replace(config, policy=command.policy(seed), seed=seed)
                 facts = train_value(chosen, [command.out / f"{data}-{seed}"], out, progress=False)

@@ -33,6 +33,8 @@ class Branches:
     """per state, the policy's own chunk among them"""
     proposals: Literal["around", "policy"] = "around"
     """candidates: around the policy's chunk, or further draws of the policy, where they differ"""
+    draws: int = 1
+    """how often the policy goes on from each branch, where it draws at random; their mean return is learned"""
     every: int = 3
     """branch at every so many decisions"""
     episodes: int = 30
@@ -59,10 +61,10 @@ def record_branches(command: Branches, *, progress: bool = True) -> dict[str, in
 
     config = read_policy(command.policy)
     robot, environment = RobotSpec.from_json(config["robot"]), one_environment(command.tasks)
-    if command.candidates < 2 or command.every < 1 or command.episodes < 1:
+    if command.candidates < 2 or min(command.draws, command.every, command.episodes) < 1:
         raise ConfigError(
-            f"Branches need candidates >= 2, every >= 1 and episodes >= 1, got {command.candidates}, {command.every} "
-            f"and {command.episodes}."
+            f"Branches need candidates >= 2, and draws, every and episodes >= 1; got {command.candidates}, "
+            f"{command.draws}, {command.every} and {command.episodes}."
         )
     budget = UNLIMITED if command.evaluations is None else Budget(evaluations=command.evaluations)
     actor = load_policy(config["folder"], execute=command.execute, budget=budget)
@@ -76,7 +78,9 @@ def record_branches(command: Branches, *, progress: bool = True) -> dict[str, in
             env.reset(seed)
             world = require_exact_restore(env)
             simulator = Simulator(world, actor, propose, config=simulation)
-            for found in branches_of(simulator, seed=seed, max_steps=command.max_steps, every=command.every):
+            for found in branches_of(
+                simulator, seed=seed, max_steps=command.max_steps, every=command.every, draws=command.draws
+            ):
                 yield from found
         finally:
             env.close()

@@ -1,9 +1,10 @@
 """Branches of states that a policy meets: every candidate is carried out for an edge and the policy goes on from there,
 so that siblings can be told apart by what came of them. What a search does at its root, recorded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -12,12 +13,14 @@ from volar.core.robot import Observation, Trajectory
 from volar.planning.planner import Request, Simulated
 from volar.planning.simulation import Simulator
 
+DRAW = 1_000_003  # between the seeds of one branch's roll-outs, so that neighbouring scenes share none
+
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
     """The state behind one candidate's edge. step: control steps of the episode before the edge. edge: steps of it.
-    candidate: its id; `own` is the policy's. steps_to_success: of the policy from this state on; None if it failed or
-    time ran out."""
+    candidate: its id; `own` is the policy's. steps_to_success: of the policy from this state on, for each time that it
+    was let go on; None where it failed or time ran out."""
 
     observation: Observation
     action: Float32[np.ndarray, " a"]
@@ -25,7 +28,7 @@ class Branch:
     edge: int
     candidate: int
     own: bool
-    steps_to_success: int | None
+    steps_to_success: tuple[int | None, ...]
 
     def trajectory(self) -> Trajectory:
         """As an episode of one frame, for a data set. The action is the edge's first."""
@@ -35,16 +38,20 @@ class Branch:
             executed=self.action[None], rewards=np.zeros(1, np.float32), image_steps=(0,),
         )  # fmt: skip
 
-    def facts(self) -> dict[str, int | bool | None]:
+    def facts(self) -> dict[str, Any]:
+        """Plain JSON. success: of the first time."""
         return {
             "step": self.step, "edge": self.edge, "candidate": self.candidate, "own": self.own,
-            "success": self.steps_to_success is not None, "steps_to_success": self.steps_to_success,
+            "success": self.steps_to_success[0] is not None, "steps_to_success": list(self.steps_to_success),
         }  # fmt: skip
 
 
-def branches_of(simulator: Simulator, *, seed: int, max_steps: int, every: int) -> Iterator[list[Branch]]:
+def branches_of(
+    simulator: Simulator, *, seed: int, max_steps: int, every: int, draws: int = 1
+) -> Iterator[list[Branch]]:  # fmt: skip
     """The branches of every `every`-th decision of the episode that `seed` names, which the policy itself carries on.
-    Those on whose edge the episode ended are left out: nothing needs to be foretold there."""
+    Those on whose edge the episode ended are left out: nothing needs to be foretold there. draws: how often the policy
+    goes on from each, under seeds of their own."""
     env = simulator.env
     look = partial(env.observe, images=simulator.policy.uses_images)
     env.reset(seed)
@@ -55,13 +62,16 @@ def branches_of(simulator: Simulator, *, seed: int, max_steps: int, every: int) 
         state, left = env.save(), max_steps - step
         candidates = simulator.candidates(state, look(), seed=seed)
         if number % every == 0:
-            requests = [Request(state=state, actions=chunk[:edge], left=left, seed=seed) for chunk in candidates.chunks]
-            found = []
-            for place, result in enumerate(simulator(requests, lambda: False)):
-                if not result.over:
-                    env.restore(result.state)
-                    own = place == candidates.own
-                    found.append(_branch(look(), result, step=step, candidate=place, own=own))
+            requests = [
+                Request(state=state, actions=chunk[:edge], left=left, seed=seed + DRAW * draw)
+                for chunk in candidates.chunks for draw in range(draws)
+            ]  # fmt: skip
+            results, found = simulator(requests, lambda: False), []
+            for place in range(len(candidates)):
+                same = results[place * draws : (place + 1) * draws]
+                if not same[0].over:
+                    env.restore(same[0].state)
+                    found.append(_branch(look(), same, step=step, candidate=place, own=place == candidates.own))
             env.restore(state)
             yield found
         for action in candidates.chunks[candidates.own][: min(edge, left)]:
@@ -73,10 +83,12 @@ def branches_of(simulator: Simulator, *, seed: int, max_steps: int, every: int) 
             return
 
 
-def _branch(observation: Observation, result: Simulated, *, step: int, candidate: int, own: bool) -> Branch:
-    edge = len(result.actions)
-    left = None if result.solution is None else len(result.solution) - edge
+def _branch(
+    observation: Observation, results: Sequence[Simulated], *, step: int, candidate: int, own: bool
+) -> Branch:  # fmt: skip
+    actions = results[0].actions
+    left = tuple(None if each.solution is None else len(each.solution) - len(actions) for each in results)
     return Branch(
-        observation=observation, action=result.actions[0], step=step, edge=edge, candidate=candidate, own=own,
+        observation=observation, action=actions[0], step=step, edge=len(actions), candidate=candidate, own=own,
         steps_to_success=left,
     )  # fmt: skip

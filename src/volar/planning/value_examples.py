@@ -86,8 +86,8 @@ def _told(
     scene = scenes.setdefault((source["task"], source["seed"]), len(scenes))
     if "step" in source:  # a branch, see `branches.py`: one state, and what came of it
         group = groups.setdefault((source["task"], source["seed"], source["step"]), len(groups))
-        left = source["steps_to_success"]
-        targets, first = np.array([0.0 if left is None else config.discount**left]), source["step"] + source["edge"]
+        ended = [0.0 if left is None else config.discount**left for left in source["steps_to_success"]]
+        targets, first = np.array([np.mean(ended)]), source["step"] + source["edge"]
     else:
         group, first = -1, 0
         targets = returns(frames, success=source["success"], discount=config.discount)
