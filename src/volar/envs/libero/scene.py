@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from volar.envs.offscreen import mujoco
+
+ROBOT, GRIPPER = ("robot", "mount", "gripper"), "gripper"  # how names of their bodies begin
+
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
@@ -56,6 +60,12 @@ class Scene:
         self._states = states
         self.met = (False,) * len(states)
         self._begun = np.zeros((len(states), 3))
+        touching = (self.model.geom_contype != 0) | (self.model.geom_conaffinity != 0)
+        names = [self.model.body(body).name for body in self.model.geom_bodyid]
+        robot = [name.startswith(ROBOT) for name in names]
+        plane = self.model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+        self._solid = [g for g in np.flatnonzero(touching & ~plane) if not robot[g]]
+        self._gripper = [g for g in np.flatnonzero(touching) if names[g].startswith(GRIPPER)]
 
     def begin(self) -> None:
         """Remember where the goals' subjects are at the start of an episode."""
@@ -80,6 +90,57 @@ class Scene:
     def hand_rotation(self) -> Float64[np.ndarray, "3 3"]:
         """Columns: across the palm, along which the fingers open, and where they point."""
         return self.data.site_xmat[self._world.robots[0].eef_site_id].reshape(3, 3).copy()
+
+    def boxes(self, *, without: str | None = None) -> Boxes:
+        """Everything solid but the robot, and but the thing named `without`."""
+        own = set() if without is None else self._parts(without)
+        return self._boxes([g for g in self._solid if self.model.geom_bodyid[g] not in own])
+
+    def boxes_of(self, name: str) -> Boxes:
+        """What a thing is made of."""
+        parts = self._parts(name)
+        return self._boxes([g for g in self._solid if self.model.geom_bodyid[g] in parts])
+
+    def gripper(self) -> Boxes:
+        """Hand and fingers, in the frame of the point between the fingertips."""
+        here = self._boxes(self._gripper)
+        hand, rotation = self.hand, self.hand_rotation
+        return Boxes(
+            center=(here.center - hand) @ rotation, rotation=rotation.T @ here.rotation, half=here.half, body=here.body
+        )
+
+    def support(self, spot: Float64[np.ndarray, " 2"], *, without: str) -> float:
+        """Height of the highest solid thing at a spot seen from above."""
+        return self._highest(spot[None], 0.01, without)
+
+    def highest_on_way(
+        self, start: Float64[np.ndarray, " 2"], end: Float64[np.ndarray, " 2"], beside: float, *, without: str | None
+    ) -> float:
+        """Height of the highest solid thing within `beside` metres of a straight way seen from above."""
+        shares = np.linspace(0, 1, 2 + int(np.linalg.norm(end - start) / 0.02))[:, None]
+        return self._highest(start + shares * (end - start), beside, without)
+
+    def _highest(self, spots: np.ndarray, beside: float, without: str | None) -> float:
+        corners = self.boxes(without=without).corners()
+        low, high = corners.min(1), corners.max(1)
+        gap = np.maximum(low[None, :, :2] - spots[:, None], spots[:, None] - high[None, :, :2]).max(-1)
+        return float(high[(gap < beside).any(0), 2].max(initial=0.0))
+
+    def _parts(self, name: str) -> set[int]:
+        """Numbers of the bodies that a thing consists of, its drawers and doors included."""
+        root = self._world.obj_body_id[name]
+        parts = {root}
+        for body in range(root + 1, self.model.nbody):
+            if self.model.body_parentid[body] in parts:
+                parts.add(body)
+        return parts
+
+    def _boxes(self, geoms: list[int]) -> Boxes:
+        rotation = self.data.geom_xmat[geoms].reshape(-1, 3, 3)
+        center = self.data.geom_xpos[geoms] + np.einsum("nij,nj->ni", rotation, self.model.geom_aabb[geoms, :3])
+        return Boxes(
+            center=center, rotation=rotation, half=self.model.geom_aabb[geoms, 3:], body=self.model.geom_bodyid[geoms]
+        )
 
     def measure(self) -> dict[str, float]:
         number = next((k for k, met in enumerate(self.met) if not met), 0)

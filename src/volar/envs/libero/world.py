@@ -16,8 +16,8 @@ from jaxtyping import Float32, UInt8
 
 from volar.core.errors import ConfigError, RobotFault, unknown_name
 from volar.core.evidence import Signs, Stage
-from volar.core.robot import ActionSpec, Camera, Observation, RestorableEnv, RobotSpec, Step
-from volar.envs.libero.expert import LiberoExpert
+from volar.core.robot import ActionSpec, Camera, Observation, RobotSpec, Step
+from volar.envs.libero.expert import LiberoExpert, SceneEnv
 from volar.envs.libero.scene import Scene
 from volar.envs.libero.simulator import PACKAGE, build, files_of, initial_states, require_packages
 from volar.envs.libero.tasks import INITIAL_STATES, find_task, suite_names, tasks_of
@@ -75,7 +75,7 @@ SIGNS = Signs(
 )
 
 
-class Libero(RestorableEnv):
+class Libero(SceneEnv):
     """One task, for example `goal/7-turn_on_the_stove`. cameras: name in VIEWS -> side in pixels.
 
     Episode k begins at the published initial state k mod 50; what those states leave open (where fixtures stand, within
