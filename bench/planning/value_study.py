@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-from cells import BASES, FIRST_SCENE, SEEDS, Base
+from cells import BASES, FIRST_SCENE, SEEDS
 
 from volar.cli.data_branches import Branches, record_branches
 from volar.cli.data_rollouts import Rollouts, record_rollouts
@@ -35,6 +35,7 @@ from volar.planning.value_training import train_value
 from volar.policies.actor import PolicyActor, load_policy
 from volar.policies.vla import latest_checkpoint
 
+TASKS = {name: BASES[name].task for name in ("precise", "push", "pick-place")}
 EXECUTE, EVALUATIONS, MAX_STEPS = 8, 2, 120
 CANDIDATES = 5  # of a state: a budget below it cannot be guided, since all are opened before any is tried twice
 SIMULATIONS = 40
@@ -115,8 +116,12 @@ class Search(Places):
 
 
 def collect(command: Collect) -> None:
-    tasks = tuple(base.task for base in BASES.values())
-    shared: dict[str, Any] = {"tasks": tasks, "execute": EXECUTE, "evaluations": EVALUATIONS, "max_steps": MAX_STEPS}
+    shared: dict[str, Any] = {
+        "tasks": tuple(TASKS.values()),
+        "execute": EXECUTE,
+        "evaluations": EVALUATIONS,
+        "max_steps": MAX_STEPS,
+    }
     for seed in SEEDS:
         policy = command.policy(seed)
         rollouts = Rollouts(policy=policy, out=command.out / f"rollouts-{seed}", episodes=command.rollouts, workers=1,
@@ -144,14 +149,14 @@ def search_all(command: Search) -> None:
     lines = path.read_text().splitlines() if path.is_file() else []
     done = {tuple(json.loads(line)[key] for key in ("task", "training", "scene", "arm")) for line in lines}
     actors = {seed: _actor(command.policy(seed)) for seed in SEEDS}
-    envs = {name: make_env(base.task, cameras={}) for name, base in BASES.items()}
+    envs = {name: make_env(task, cameras={}) for name, task in TASKS.items()}
     with path.open("a") as stream:
         for scene in range(FIRST_SCENE, FIRST_SCENE + command.scenes):
-            for name, base in BASES.items():
+            for name, env in envs.items():
                 for seed in SEEDS:
                     for arm in command.only:
                         if (name, seed, scene, arm) not in done:
-                            facts = _once(command, envs[name], base, actors[seed], seed, scene, ARMS[arm])
+                            facts = _once(command, env, actors[seed], seed, scene, ARMS[arm])
                             row = {"task": name, "training": seed, "scene": scene, "arm": arm, **facts}
                             stream.write(json.dumps(row) + "\n")
                             stream.flush()
@@ -163,9 +168,7 @@ def _actor(policy: Path) -> PolicyActor:
     return load_policy(policy, execute=EXECUTE, budget=Budget(evaluations=EVALUATIONS))
 
 
-def _once(
-    command: Search, env: Any, base: Base, actor: PolicyActor, seed: int, scene: int, arm: Searching
-) -> dict[str, Any]:
+def _once(command: Search, env: Any, actor: PolicyActor, seed: int, scene: int, arm: Searching) -> dict[str, Any]:
     """One search from the first state of a scene."""
     assert isinstance(env, RestorableEnv)
     value: Value | None = None
@@ -179,7 +182,7 @@ def _once(
     simulate: Simulate = oracle_return(simulator, draws=ORACLE_DRAWS) if arm.oracle else simulator
     started = time.process_time()
     candidates = simulator.candidates(state, seen, seed=scene)
-    root = Root(state=state, key=state_key(state), candidates=candidates, left=base.max_steps, seed=scene)
+    root = Root(state=state, key=state_key(state), candidates=candidates, left=MAX_STEPS, seed=scene)
     limit = Limit(simulations=SIMULATIONS)
     if arm.timed:
         limit = Limit(simulations=1_000_000, seconds=SECONDS, clock=time.process_time)
