@@ -54,7 +54,7 @@ def test_the_obstacle_stands_at_its_fraction_of_the_straight_path(task, fraction
         assert np.allclose(hindrance, cube + fraction * (goal - cube))
 
 
-@pytest.mark.parametrize("task", [task for task in obstacle.TASKS if task != "obstacle-50-tall"])
+@pytest.mark.parametrize("task", obstacle.TASKS)
 def test_the_straight_path_touches_and_that_ends_the_episode(task):
     """The expert of pick-and-place knows of no obstacle."""
     from volar.envs.tabletop.motions import carry

@@ -2,6 +2,7 @@
 plain clones (regression on the state view, three training seeds) on the same scenes. Resumable.
 
 python bench/tabletop/separation.py run --out RUN [--only memory]    demonstrate, train, run
+python bench/tabletop/separation.py long --out RUN                   the oracle alone, on the other tasks
 python bench/tabletop/separation.py table --out RUN                  rates with 95 % intervals, as JSON
 """
 
@@ -28,8 +29,14 @@ from volar.train.config import TrainConfig
 
 VIEW = "tabletop-state"
 TRAININGS = (0, 1, 2)
-DEMONSTRATIONS, STEPS, HORIZON, EXECUTE = 100, 1500, 16, 8
+DEMONSTRATIONS, STEPS, HORIZON, EXECUTE = 100, 1000, 16, 8
 SCENES = range(5000, 5050)
+LONG_SCENES = range(5000, 5020)
+LONG = {
+    **dict.fromkeys(("obstacle-50-tall", "obstacle-50-wide", "obstacle-50-narrow"), 130),
+    "memory-5": 230, "memory-20": 530, "horizon-plan-5": 550,
+    **{f"horizon-{length}{ending}": 110 * length for length in (5, 10, 20, 50) for ending in ("", "-knocked")},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +50,11 @@ class Study:
 STUDIES = {
     "obstacle": Study(
         learned=("obstacle-25", "obstacle-50", "obstacle-75"),
-        met={"obstacle-25": 200, "obstacle-50": 200, "obstacle-75": 200, "obstacle-50-narrow": 200},
+        met=dict.fromkeys(("obstacle-25", "obstacle-50", "obstacle-75"), 130),
     ),
     # The same scenes: in memory-0 the lamp shines on, so what differs is only what must be remembered.
-    "memory": Study(learned=("memory-0", "memory-1"), met={"memory-0": 200, "memory-1": 200, "memory-5": 280}),
-    "horizon": Study(
-        learned=("horizon-2",), met={"horizon-1": 150, "horizon-2": 300, "horizon-5": 750, "horizon-5-knocked": 750}
-    ),
+    "memory": Study(learned=("memory-0", "memory-1"), met={"memory-0": 130, "memory-1": 130}),
+    "horizon": Study(learned=("horizon-2",), met={"horizon-1": 120, "horizon-2": 220}),
 }
 
 
@@ -59,6 +64,14 @@ class Run:
 
     out: Path
     only: tuple[str, ...] = tuple(STUDIES)
+    workers: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Long:
+    """The oracle on the other tasks, long chains among them."""
+
+    out: Path
     workers: int = 1
 
 
@@ -94,7 +107,7 @@ class Maker:
     name: str
 
     def __call__(self, arm: str) -> Actor:
-        task = f"{VIEW}/{STUDIES[self.name].learned[0]}"
+        task = f"{VIEW}/fork"  # of whatever task: expert and robot are the same for all
         if arm == "expert":
             return make_expert(task)
         if arm == "random":
@@ -119,7 +132,7 @@ def mean_actions(data: Path) -> np.ndarray:
 def recipe(seed: int) -> TrainConfig:
     return TrainConfig(
         policy=PolicyConfig(
-            backbone="state", decoder="regression", horizon=HORIZON,
+            backbone="state", backbone_options={"width": 64, "depth": 1}, decoder="regression", horizon=HORIZON,
             normalise_action="min_max", normalise_proprioception="mean_std",
         ),
         steps=STEPS, batch=64, seed=seed, validate_every=STEPS, checkpoint_every=STEPS, log_every=100,
@@ -133,31 +146,32 @@ def run(command: Run) -> None:
         study, data = STUDIES[name], command.out / "data" / name
         each = -(-DEMONSTRATIONS // len(study.learned))
         collect(Collect(tasks=tuple(f"{VIEW}/{task}" for task in study.learned), out=data, episodes=each,
-                        max_steps=max(study.met[task] for task in study.learned), workers=command.workers))  # fmt: skip
+                        max_steps=max(study.met.values()), workers=command.workers))  # fmt: skip
         for seed in TRAININGS:
             folder = command.out / "train" / f"{name}-{seed}"
             if not (folder / "checkpoints").exists():
                 train(recipe(seed), data, folder, device="cpu")
-        meet(command, name)
+        arms = {
+            "expert": Arm(role="expert"), "random": Arm(role="random_actions"),
+            "blind": Arm(role="other", description="mean action of the demonstrations at every step"),
+            **{f"clone@{seed}": Arm(role="policy", description=f"regression, training seed {seed}")
+               for seed in TRAININGS},
+        }  # fmt: skip
+        meet(command, name, arms, study.met, SCENES)
 
 
-def meet(command: Run, name: str) -> None:
-    arms = {
-        "expert": Arm(role="expert"), "random": Arm(role="random_actions"),
-        "blind": Arm(role="other", description="mean action of the demonstrations at every step"),
-        **{f"clone@{seed}": Arm(role="policy", description=f"regression, training seed {seed}") for seed in TRAININGS},
-    }  # fmt: skip
-    met = {f"{VIEW}/{task}": steps for task, steps in STUDIES[name].met.items()}
+def meet(command: Run | Long, name: str, arms: dict[str, Arm], met: dict[str, int], scenes: range) -> None:
+    limits = {f"{VIEW}/{task}": steps for task, steps in met.items()}
     info = RunInfo(
-        title=f"separation by {name}", tasks=tuple(met), seeds=tuple(SCENES), arms=arms,
-        success_semantics="at any step", settings={"max_steps": met, "executed_per_chunk": EXECUTE},
+        title=f"separation by {name}", tasks=tuple(limits), seeds=tuple(scenes), arms=arms,
+        success_semantics="at any step", settings={"max_steps": limits, "executed_per_chunk": EXECUTE},
         fingerprint=fingerprint(),
     )  # fmt: skip
     jobs = [Job(task=task, seed=seed, arm=arm, max_steps=steps)
-            for arm in arms for task, steps in met.items() for seed in SCENES]  # fmt: skip
+            for arm in arms for task, steps in limits.items() for seed in scenes]  # fmt: skip
     evaluate(
         command.out / "runs" / name, info, jobs, make_env=make_env, make_actor=Maker(command.out, name),
-        workers=command.workers, together=len(SCENES),
+        workers=command.workers, together=len(scenes),
     )  # fmt: skip
 
 
@@ -193,9 +207,13 @@ def _causes(causes: list[str]) -> dict[str, int]:
 
 if __name__ == "__main__":
     chosen = tyro.cli(
-        Annotated[Run, tyro.conf.subcommand("run")] | Annotated[Table, tyro.conf.subcommand("table")]  # type: ignore[arg-type]
+        Annotated[Run, tyro.conf.subcommand("run")]
+        | Annotated[Long, tyro.conf.subcommand("long")]
+        | Annotated[Table, tyro.conf.subcommand("table")]  # type: ignore[arg-type]
     )
     if isinstance(chosen, Run):
         run(chosen)
+    elif isinstance(chosen, Long):
+        meet(chosen, "long", {"expert": Arm(role="expert")}, LONG, LONG_SCENES)
     else:
         print("[\n" + ",\n".join(json.dumps(row) for row in rows(chosen.out)) + "\n]")

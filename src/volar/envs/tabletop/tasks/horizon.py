@@ -194,7 +194,7 @@ def _expert(now: Scene, ways: Ways) -> Action:
 def _task(length: int, *, knocked: bool = False, whole: bool = False) -> Task:
     return Task(
         family=FAMILY,
-        instructions=("put the named cube where it is said",),
+        instructions=("put each named cube onto its named region, one after the other",),
         layout=partial(_layout, length, knocked), left=_left, done=_done, expert=_expert, target=_target,
         advance=_advance, facts=_facts, say=_say_all if whole else _say,
     )  # fmt: skip
