@@ -9,7 +9,8 @@ from typing import Any
 
 from volar.planning.composition import Composition, How
 
-TASKS = ("sensors:Both/fork", "sensors:Both/push", "sensors:Both/pick-place-red")
+TASKS = ("fork", "push", "pick-place-red")
+WORLDS = {"front+side": "Both", "front+front": "Front", "side+side": "Side", "true+true": "Clear"}
 SEEDS = (0, 1, 2)
 EXECUTE, MAX_STEPS, FIRST_SCENE = 8, 120, 20_000
 SEARCH_SCENE = 30_000
@@ -27,6 +28,10 @@ class Cell:
     budget: int
     weights: Any = None
     draws: int = 1
+
+    def task(self, name: str) -> str:
+        """In the world that shows what the members look by."""
+        return f"sensors:{WORLDS['+'.join(self.views)]}/{name}"
 
     @property
     def composition(self) -> Composition:

@@ -5,7 +5,7 @@ Badly means an error that stays the same all through an episode, as that of a wr
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -13,23 +13,25 @@ from jaxtyping import Float32
 from volar.core.robot import Env, Observation, RobotSpec, Step
 from volar.envs import TABLE
 
-ERROR = 0.015  # metres, standard deviation of every object's and the goal's coordinate along the bad axis
+ERROR = 0.03  # metres, standard deviation of every object's and the goal's coordinate along the bad axis
 POINTS, POSE = 4, 7  # three objects and the goal; numbers of an object's pose
 BAD_AXIS = {"true": None, "front": 1, "side": 0}
 
 
 class Both(Env):
-    """Proprioception = the robot's own numbers, then what each sensor says, under names that begin with its own."""
+    """Proprioception = the robot's own numbers, then what each sensor in `shown` says, under names that begin with its
+    own. All four worlds below have the same scenes and the same errors for the same seed."""
 
+    shown: ClassVar[tuple[str, ...]] = ("front", "side")
     privileged = ("simulator state: object and goal positions, with errors along one axis for some sensors",)
 
     def __init__(self, task: str, *, cameras: Mapping[str, int] | None = None) -> None:
         self.view = TABLE.load("tabletop-state")(task, cameras=cameras)
         own, names = self.view.world.spec.proprioception, self.view.world.object_state_names
         self.own = len(own)
-        told = tuple(f"{sensor}_{name}" for sensor in BAD_AXIS for name in names)
+        told = tuple(f"{sensor}_{name}" for sensor in self.shown for name in names)
         self._spec = replace(self.view.spec, proprioception=(*own, *told))
-        self.errors = np.zeros((len(BAD_AXIS), POINTS))
+        self.errors = dict.fromkeys(BAD_AXIS, np.zeros(POINTS))
 
     @property
     def spec(self) -> RobotSpec:
@@ -37,12 +39,13 @@ class Both(Env):
 
     def reset(self, seed: int) -> None:
         self.view.reset(seed)
-        self.errors = np.random.default_rng([seed, 0x73656E73]).normal(0.0, ERROR, (len(BAD_AXIS), POINTS))
+        errors = np.random.default_rng([seed, 0x73656E73]).normal(0.0, ERROR, (len(BAD_AXIS), POINTS))
+        self.errors = dict(zip(BAD_AXIS, errors, strict=True))
 
     def observe(self, *, images: bool = True) -> Observation:
         seen = self.view.observe(images=images)
         own, objects = seen.proprioception[: self.own], seen.proprioception[self.own :]
-        told = [_with_error(objects, axis, error) for axis, error in zip(BAD_AXIS.values(), self.errors, strict=True)]
+        told = [_with_error(objects, BAD_AXIS[sensor], self.errors[sensor]) for sensor in self.shown]
         return replace(seen, proprioception=np.concatenate([own, *told]).astype(np.float32))
 
     def step(self, action: Float32[np.ndarray, " a"]) -> Step:
@@ -59,6 +62,18 @@ class Both(Env):
 
     def close(self) -> None:
         self.view.close()
+
+
+class Front(Both):
+    shown = ("front",)
+
+
+class Side(Both):
+    shown = ("side",)
+
+
+class Clear(Both):
+    shown = ("true",)
 
 
 def _with_error(

@@ -78,7 +78,7 @@ class Maker:
 
 def run(command: Study) -> None:
     cells = {name: cell for name, cell in PARTS[command.part]().items() if name.startswith(command.only or ("",))}
-    tasks = TASKS
+    tasks = tuple(dict.fromkeys(cell.task(name) for name in TASKS for cell in cells.values()))
     scenes = range(command.first, command.first + command.scenes)
     info = RunInfo(
         title=f"composition study, {command.part}", tasks=tasks, seeds=tuple(scenes),
@@ -88,8 +88,8 @@ def run(command: Study) -> None:
         fingerprint=fingerprint(),
     )  # fmt: skip
     jobs = [
-        Job(task=task, seed=scene, arm=f"{name}@{seed}", max_steps=MAX_STEPS)
-        for seed in SEEDS for task in tasks for name in cells for scene in scenes
+        Job(task=cell.task(task), seed=scene, arm=f"{name}@{seed}", max_steps=MAX_STEPS)
+        for seed in SEEDS for task in TASKS for name, cell in cells.items() for scene in scenes
     ]  # fmt: skip
     folder = command.out / "-".join((command.part, *command.only, str(command.first))).replace("/", "_")
     evaluate(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from volar.core.compute import Counts
-from volar.core.errors import ConfigError
+from volar.core.errors import ConfigError, EpisodeError
 from volar.core.model import UNLIMITED, Batch, Budget, FieldDecoder, LogitDecoder, Sample
 from volar.core.robot import BatchActor, Chunk, Observation
 from volar.planning.composable import require_composable
@@ -65,17 +65,26 @@ class ComposedActor(BatchActor):
         """Every chunk's latency is that of the whole batch."""
         started = time.perf_counter()
         with torch.inference_mode():
-            batches = [
-                member.batch([replace(each, proprioception=each.proprioception[columns]) for each in observations])
-                for member, columns in zip(self.members, self._columns, strict=True)
-            ]
+            batches = self.batches(observations)
             if self.composition.how in ("vote", "switch"):
                 chunks = self._chosen(batches)
             else:
-                sample = self._solved(batches)
-                chunks = self._chunks(sample, self.members[0])
+                chunks = self._chunks(self._solved(batches), self.members[0])
         latency = time.perf_counter() - started
         return [replace(chunk, latency=latency) for chunk in chunks]
+
+    def batches(self, observations: Sequence[Observation]) -> list[Batch]:
+        """What each member that is asked sees of them. EpisodeError where the environment shows other numbers."""
+        for each in observations:
+            if len(each.proprioception) != len(self.robot.proprioception):
+                raise EpisodeError(
+                    f"The members find their proprioceptive numbers by their places among "
+                    f"{len(self.robot.proprioception)}, and the environment shows {len(each.proprioception)}."
+                )
+        return [
+            member.batch([replace(each, proprioception=each.proprioception[columns]) for each in observations])
+            for member, columns in zip(self.members, self._columns, strict=True)
+        ]
 
     def _solved(self, batches: Sequence[Batch]) -> Sample:
         """One chunk per row, which all members shape while it comes to be."""
