@@ -11,10 +11,19 @@ from volar.core.model import Batch
 from volar.core.robot import Actor, Camera, Chunk, Job, Outcome
 from volar.envs import make_env, make_expert
 from volar.envs.rollout import run_episode
+from volar.envs.tabletop.grammar import VERBS, Command, parse, sentences
 from volar.envs.tabletop.tasks import TASKS
+from volar.envs.tabletop.tasks.compose import COMMANDS, HELD_OUT, HELD_OUT_THINGS, TRAINED
+from volar.envs.tabletop.workbench import NOVEL
 from volar.envs.tabletop.world import Tabletop, TabletopState
 
 EPISODES = 20
+SMALL = ("fork", "precise", "push", "pick-place-red", "pick-place-green", "pick-place-blue")
+NEW = (  # one of every verb, place and family
+    "compose-put-red-cube-in-yellow-bowl", "compose-put-blue-ball-in-drawer", "compose-put-red-ball-left-of-blue-cube",
+    "compose-push-green-cylinder-to-yellow-region", "compose-put-red-cylinder-right-of-green-cube", "drawer-open",
+    "drawer-close", "button-press", "attribute-largest", "attribute-left-of-red", "attribute-other-cube",
+)  # fmt: skip
 # The families that came later have tests of their own.
 FIRST = (
     "fork",
@@ -53,6 +62,25 @@ def test_doing_nothing_fails(task):
         idle = np.array([0, 0, 0, 1 if env.scene.opening == 0 else -1], dtype=np.float32)
         steps = [env.step(idle) for _ in range(30)]
         assert not any(step.success or step.terminated for step in steps)
+
+
+@pytest.mark.parametrize("task", NEW)
+def test_experts_of_commands_succeed(task):
+    episodes = [demonstrate(f"tabletop/{task}", seed) for seed in range(3)]
+    assert not [episode.error for episode in episodes if episode.error]
+    assert all(episode.success for episode in episodes) and all(episode.steps > 15 for episode in episodes)
+
+
+@pytest.mark.parametrize("task", [TRAINED[0], HELD_OUT_THINGS[0], "attribute-largest"])
+def test_nothing_overlaps_at_the_start(task):
+    env = Tabletop(task, cameras={})
+    for seed in range(50):
+        env.reset(seed)
+        begun = env.scene
+        assert env._data.contact.dist.min() > -1e-3  # metres
+        env.step(np.array([0, 0, 0, -1], dtype=np.float32))
+        assert np.abs(env.scene.objects - begun.objects).max() < 2e-3, "things jumped apart, or did not rest"
+        assert not env.task.done(begun)
 
 
 def test_fork_is_done_in_all_four_ways_from_the_same_start():
@@ -108,7 +136,7 @@ def test_pick_place_wants_the_named_cube():
     assert any(first for first, _ in done) and not any(second for _, second in done)
 
 
-@pytest.mark.parametrize("task", ["fork", "precise", "pick-place-green"])
+@pytest.mark.parametrize("task", ["fork", "precise", "pick-place-green", NEW[1], "drawer-open", "attribute-largest"])
 def test_a_restored_run_replays_bit_identically(task):
     env, fresh = Tabletop(task, cameras={}), Tabletop(task, cameras={})
     actions = np.random.default_rng(0).uniform(-1, 1, (80, 4)).astype(np.float32)
@@ -138,6 +166,103 @@ def test_the_commanded_point_does_not_run_away_from_a_blocked_hand():
     for _ in range(6):
         env.step(up)
     assert env.scene.hand[2] - low > 0.025
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+def all_commands():
+    for key, verb in VERBS.items():
+        for thing in verb.things or [None]:
+            yield from (Command(key, place, thing) for place in verb.places if place != thing)
+
+
+def test_every_sentence_is_understood_as_what_it_says_and_as_nothing_else():
+    meant = {}
+    for command in all_commands():
+        said = sentences(command)
+        assert len(said) == len(set(said)) >= 3
+        for sentence in said:
+            assert meant.setdefault(sentence, command) == command
+            assert parse(sentence) == command
+    assert parse("  Put the RED cube into the blue bowl. ") == Command("in", "blue-bowl", "red-cube")
+
+
+def test_every_task_of_a_command_says_and_wants_it():
+    commands = {
+        **COMMANDS,
+        "drawer-open": Command("open", "drawer"),
+        "attribute-largest": Command("in", "bowl", "largest"),
+    }
+    for name, command in commands.items():
+        assert {parse(sentence) for sentence in TASKS[name].instructions[:40]} == {command}
+        assert name in (f"compose-{command.name}", "drawer-open", "attribute-largest")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("inn", "drawer", "red-cube"), "Did you mean 'in'"),
+        (("in", "blue-bwol", "red-cube"), "Did you mean 'blue-bowl'"),
+        (("in", "drawer", "red-cubes"), "Did you mean 'red-cube'"),
+        (("in", "drawer"), "takes a thing"),
+        (("open", "drawer", "red-cube"), "takes no thing"),
+        (("left", "red-cube", "red-cube"), "beside itself"),
+    ],
+)
+def test_what_cannot_be_said_is_refused(words, message):
+    with pytest.raises(ConfigError, match=message):
+        Command(*words)
+
+
+def test_a_sentence_of_no_grammar_is_refused_with_examples():
+    with pytest.raises(ConfigError, match="put the THING in the PLACE"):
+        parse("make me a sandwich")
+
+
+def test_held_out_commands_are_made_of_what_training_shows():
+    """Every word, every verb with its place; for known things the thing too with every verb."""
+    shown = [COMMANDS[name] for name in TRAINED]
+    assert set(TRAINED) | set(HELD_OUT) | set(HELD_OUT_THINGS) == set(COMMANDS)
+    assert len(TRAINED) + len(HELD_OUT) + len(HELD_OUT_THINGS) == len(COMMANDS)
+    words = {word for command in shown for word in TASKS[f"compose-{command.name}"].instructions[0].split()}
+    sides = {(command.verb, command.place) for command in shown}
+    used = {(command.verb, command.thing) for command in shown}
+    for name in (*HELD_OUT, *HELD_OUT_THINGS):
+        command = COMMANDS[name]
+        assert set(TASKS[name].instructions[0].split()) <= words
+        assert (command.verb, command.place) in sides or command.place in NOVEL
+    assert {(COMMANDS[name].verb, COMMANDS[name].thing) for name in HELD_OUT} <= used
+    assert {COMMANDS[name].thing for name in HELD_OUT_THINGS}.isdisjoint(command.thing for command in shown)
+
+
+def test_the_same_picture_means_another_thing_when_told_otherwise():
+    env, rows = Tabletop("attribute-largest", cameras={}), []
+    others = [Tabletop(name, cameras={}) for name in TASKS if name.startswith("attribute-")]
+    for seed in range(30):
+        env.reset(seed)
+        rows.append([])
+        for other in others:
+            other.reset(seed)
+            assert np.array_equal(other.object_state, env.object_state)
+            rows[-1].append(other.task.target(other.scene))
+    looks = np.array(rows)
+    assert all(len(set(row)) >= 2 for row in rows)
+    assert all(len(set(column)) >= 4 for column in looks.T), "no thing is always the right one"
+
+
+def test_parked_things_stay_where_they_are_and_are_not_shown():
+    env = Tabletop("drawer-open", cameras={})
+    env.reset(0)
+    begun, state = env.scene, env.object_state
+    for _ in range(40):
+        env.step(np.array([0, 1, -1, 1], dtype=np.float32))
+    parked = begun.objects[:, 0] > 1
+    assert parked.sum() == 3 and np.array_equal(env.scene.objects[parked], begun.objects[parked])
+    names = env.object_state_names
+    assert len(names) == len(state)
+    assert not state[[name.startswith("red_cylinder") for name in names]].any()
+    assert state[names.index("drawer")] == pytest.approx(begun.joints[0]) and state[names.index("blue_cube_x")]
 
 
 # The view of the state ------------------------------------------------------------------------------------------------

@@ -13,8 +13,13 @@ PEG_SIDE, PEG_HEIGHT = 0.024, 0.08
 FIXTURE_HEIGHT, CLEARANCE = 0.04, 0.0015  # clearance: on each side of the centred peg
 PILLAR_RADIUS, PILLAR_HEIGHT = 0.03, 0.14
 BOWL_RADIUS, BOWL_HEIGHT = 0.05, 0.025
-COLOURS = {"red": "0.85 0.15 0.15 1", "green": "0.15 0.65 0.25 1", "blue": "0.2 0.3 0.9 1"}
+COLOURS: dict[str, str] = {"red": "0.85 0.15 0.15 1", "green": "0.15 0.65 0.25 1", "blue": "0.2 0.3 0.9 1"}
 GOAL_COLOUR = "0.95 0.75 0.1 1"
+WOOD, METAL = "0.55 0.4 0.25 1", "0.3 0.3 0.33 1"
+DRAWER_TRAVEL, TAB, TAB_HEIGHT = 0.1, 0.004, 0.05  # tab: half its thickness; the hand pulls and pushes the drawer by it
+DRAWER_HALF, DRAWER_WALL, CABINET_HEIGHT = 0.05, 0.003, 0.034
+BUTTON_TOP, BUTTON_TRAVEL = 0.035, 0.012
+PARKED = 2.0  # metres along x: where objects float that do not take part, out of every camera's sight
 
 # The hand's frame is the point between the fingertips; they reach 1 cm below it.
 TEMPLATE = """
@@ -79,13 +84,13 @@ def free(number: int, geom: str, rgba: str) -> str:
     return f'<body name="object_{number}"><freejoint/><geom {geom} rgba="{rgba}"/></body>'
 
 
-def goal(parts: Sequence[str]) -> str:
+def goal(parts: Sequence[str], name: str = "goal") -> str:
     """A body that is placed by `mocap_pos` and moved by nothing."""
-    return f'<body name="goal" mocap="true">{"".join(parts)}</body>'
+    return f'<body name="{name}" mocap="true">{"".join(parts)}</body>'
 
 
-def region(radius: float) -> str:
-    return f'<geom class="drawn" type="cylinder" size="{radius} 0.0005" rgba="{GOAL_COLOUR}"/>'
+def region(radius: float, rgba: str = GOAL_COLOUR) -> str:
+    return f'<geom class="drawn" type="cylinder" size="{radius} 0.0005" rgba="{rgba}"/>'
 
 
 def fixture() -> list[str]:
@@ -105,17 +110,54 @@ def fixture() -> list[str]:
     ]
 
 
-def bowl() -> list[str]:
+def bowl(rgba: str = GOAL_COLOUR) -> list[str]:
     """Eight walls, without a floor of its own."""
     half, turn = BOWL_HEIGHT / 2, 0.7853981633974483
     return [
         f'<geom type="box" size="0.003 {BOWL_RADIUS * 0.43:.4f} {half}" pos="{BOWL_RADIUS * x:.5f} '
-        f'{BOWL_RADIUS * y:.5f} {half}" euler="0 0 {side * turn}" rgba="{GOAL_COLOUR}"/>'
+        f'{BOWL_RADIUS * y:.5f} {half}" euler="0 0 {side * turn}" rgba="{rgba}"/>'
         for side, (x, y) in enumerate(
             ((1, 0), (0.70711, 0.70711), (0, 1), (-0.70711, 0.70711),
              (-1, 0), (-0.70711, -0.70711), (0, -1), (0.70711, -0.70711))
         )
     ]  # fmt: skip
+
+
+def _box(x: float, y: float, z: float, at: str, rgba: str, more: str = "") -> str:
+    return f'<geom type="box" size="{x:.4f} {y:.4f} {z:.4f}" pos="{at}" rgba="{rgba}" {more}/>'
+
+
+def drawer() -> list[str]:
+    """A cabinet without a bottom, whose front is at the body's origin and looks along -y, and a drawer that slides out
+    of it. Between the two is a gap, so that nothing but the joint's own friction holds the drawer."""
+    half, wall, top = DRAWER_HALF, DRAWER_WALL, CABINET_HEIGHT
+    side, height = half + 3 * wall, top / 2
+    cabinet = [
+        *(_box(wall, half, height, f"{sign * side} {half} {height}", WOOD) for sign in (-1, 1)),
+        _box(side, wall, height, f"0 {2 * half + wall} {height}", WOOD),
+        _box(side + wall, half + wall, wall / 2, f"0 {half + wall} {top + wall / 2}", WOOD),
+    ]
+    low, inside = 0.002, (top - 0.008) / 2
+    tray = [
+        _box(half, half, 0.001, f"0 {half} {low}", METAL, 'mass="0.1"'),
+        *(_box(wall, half, inside, f"{sign * (half - wall)} {half} {low + inside}", METAL) for sign in (-1, 1)),
+        *(_box(half, wall, inside, f"0 {place} {low + inside}", METAL) for place in (wall, 2 * half - wall)),
+        _box(0.02, TAB, TAB_HEIGHT / 2, f"0 {-TAB} {low + TAB_HEIGHT / 2}", "0.9 0.9 0.9 1"),
+    ]
+    slide = (
+        f'<joint name="drawer" type="slide" axis="0 -1 0" range="0 {DRAWER_TRAVEL}" damping="3" frictionloss="0.3"/>'
+    )
+    return [*cabinet, f'<body name="tray" gravcomp="1">{slide}{"".join(tray)}</body>']
+
+
+def button() -> list[str]:
+    """A cap on a spring, in a socket."""
+    press = f'<joint name="button" type="slide" axis="0 0 1" range="-{BUTTON_TRAVEL} 0" stiffness="200" damping="2"/>'
+    cap = f'type="cylinder" size="0.018 0.0075" pos="0 0 {BUTTON_TOP - 0.0075}" mass="0.02" rgba="0.95 0.45 0.1 1"'
+    return [
+        f'<geom type="cylinder" size="0.03 0.0075" pos="0 0 0.0075" rgba="{METAL}"/>',
+        f'<body name="cap" gravcomp="1">{press}<geom {cap}/></body>',
+    ]
 
 
 PUCK = f'type="cylinder" size="{PUCK_RADIUS} {PUCK_HEIGHT / 2}" mass="0.15" friction="0.5 0.005 0.0001"'

@@ -54,7 +54,7 @@ class Family:
     version: int = 1
 
 
-def first_object(now: Scene) -> int:
+def first_object(now: Scene) -> int | None:
     return 0
 
 
@@ -66,7 +66,7 @@ def never(before: Scene, now: Scene) -> bool:
 class Task:
     """layout: random generator -> initial Scene, the same for all tasks that share scenes. left: metres still to go.
     broken: of (initial, present), ends the episode as a failure. expert: action in the environment's units.
-    target: row of the object that the instruction means.
+    target: row of the object that the instruction means, None where it means none.
     advance: (initial, present) -> the present with new `notes`, `goals` and `kicks`, after every step; nothing else of
     its answer is used, so that a task can remember and show things but moves objects by impulses only.
     say: the present instruction, where it changes within the episode. facts: measures beside those all tasks have."""
@@ -78,7 +78,7 @@ class Task:
     done: Callable[[Scene], bool]
     expert: Callable[[Scene, Ways], np.ndarray]
     broken: Callable[[Scene, Scene], bool] = never
-    target: Callable[[Scene], int] = first_object
+    target: Callable[[Scene], int | None] = first_object
     advance: Callable[[Scene, Scene], Scene] | None = None
     say: Callable[[Scene], str] | None = None
     facts: Callable[[Scene], Mapping[str, float]] | None = None

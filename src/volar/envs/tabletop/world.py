@@ -17,10 +17,12 @@ from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Signs
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
+from volar.envs.perturbation.world import Displacement, PerturbableWorld
 from volar.envs.state_bytes import label_of, pack, unpack
-from volar.envs.state_view import StateView, WorldWithObjects
+from volar.envs.state_view import StateView
+from volar.envs.tabletop.displacement import displaced
 from volar.envs.tabletop.motions import STRIDE
-from volar.envs.tabletop.scene import FINGER_RANGE, TIMESTEP, scene_xml
+from volar.envs.tabletop.scene import FINGER_RANGE, PARKED, TIMESTEP, scene_xml
 from volar.envs.tabletop.task import Scene
 from volar.envs.tabletop.tasks import TASKS
 
@@ -47,7 +49,7 @@ POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
-class Tabletop(WorldWithObjects):
+class Tabletop(PerturbableWorld):
     """One task, for example `fork`. Success is momentary; score "at any step". Knocking a pillar of `fork` over, or
     away, terminates. There is no time limit of its own: whoever runs it sets one."""
 
@@ -125,20 +127,37 @@ class Tabletop(WorldWithObjects):
     @property
     def object_state(self) -> Float32[np.ndarray, " n"]:
         scene, poses = self.scene, np.zeros((len(self.task.family.objects), len(POSE)))
-        poses[: len(scene.objects)] = scene.objects
+        poses[: len(scene.objects)] = np.where(scene.objects[:, :1] >= PARKED, 0.0, scene.objects)
         # q and -q are the same rotation; show one of them.
         poses[:, 3:] *= np.where(poses[:, 3:4] < 0, -1.0, 1.0)
         return np.concatenate([poses.ravel(), scene.goals.ravel(), scene.joints]).astype(np.float32)
 
-    def reset(self, seed: int) -> None:
+    @property
+    def model(self) -> Any:
+        return self._model
+
+    @property
+    def background(self) -> tuple[int, ...]:
+        return (self._model.geom("table").id,)
+
+    def reset_displaced(self, seed: int, displacement: Displacement) -> None:
         begun = self.task.layout(np.random.default_rng(seed))
+        if displacement != Displacement():
+            low, high = np.array(LOW), np.array(HIGH)
+            begun = displaced(begun, displacement, target=self.task.target(begun), low=low, high=high)
         mujoco.mj_resetData(self._model, self._data)
+        self._park(begun)
         opening = begun.opening * FINGER_RANGE
         self._data.qpos[:] = np.concatenate([begun.hand, [opening, opening], begun.objects.ravel(), begun.joints])
         self._data.mocap_pos[:] = begun.goals
         self._data.ctrl[:] = [*begun.hand, opening, opening]
         mujoco.mj_forward(self._model, self._data)
         self._begun, self._notes = begun, begun.notes
+
+    def _park(self, begun: Scene) -> None:
+        """What does not take part floats, for whatever rests somewhere costs contacts in every step."""
+        bodies = self._model.jnt_bodyid[self._model.jnt_type == mujoco.mjtJoint.mjJNT_FREE]
+        self._model.body_gravcomp[bodies] = begun.objects[:, 0] >= PARKED
 
     def observe(self, *, images: bool = True) -> Observation:
         scene = self.scene
@@ -159,14 +178,16 @@ class Tabletop(WorldWithObjects):
         begun, now = self._begun, self.scene
         row = self.task.target(now)
         moved = np.linalg.norm(now.objects[:, :3] - begun.objects[:, :3], axis=1)
-        return {
-            "left": self.task.left(now),
-            "hand_to_object": float(np.linalg.norm(now.hand - now.objects[row, :3])),
-            "object_moved": float(moved[row]),
-            "object_lifted": float(now.objects[row, 2] - begun.objects[row, 2]),
-            "others_moved": float(np.delete(moved, row).max(initial=0.0)),
-            **(self.task.facts(now) if self.task.facts else {}),
-        }
+        values = {"left": self.task.left(now)}
+        if row is not None:
+            values["hand_to_object"] = float(np.linalg.norm(now.hand - now.objects[row, :3]))
+            values["object_moved"] = float(moved[row])
+            values["object_lifted"] = float(now.objects[row, 2] - begun.objects[row, 2])
+            moved = np.delete(moved, row)
+        values["others_moved"] = float(moved.max(initial=0.0))
+        for name, first, last in zip(self.task.family.joints, begun.joints, now.joints, strict=True):
+            values[f"{name}_moved"] = float(abs(last - first))
+        return {**values, **(self.task.facts(now) if self.task.facts else {})}
 
     def signs(self) -> Signs:
         return self.task.family.signs
@@ -218,6 +239,7 @@ class Tabletop(WorldWithObjects):
         objects = np.asarray(values["begun"])
         self._begun = Scene(hand=np.zeros(3), opening=0.0, objects=objects, goals=goals, joints=joints)
         self._notes = notes
+        self._park(self._begun)
 
     def digest(self) -> str:
         return hashlib.sha256(self.save()).hexdigest()[:16]

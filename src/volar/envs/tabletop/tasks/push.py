@@ -4,7 +4,7 @@ import numpy as np
 
 from volar.core.evidence import Signs, Stage
 from volar.envs.tabletop import scene
-from volar.envs.tabletop.motions import HOVER, Action, towards
+from volar.envs.tabletop.motions import Action, push
 from volar.envs.tabletop.task import REACH, Family, Scene, Task, Ways, horizontal, standing
 
 FAMILY = Family(
@@ -38,20 +38,7 @@ def _done(now: Scene) -> bool:
 
 
 def _expert(now: Scene, ways: Ways) -> Action:
-    puck = now.objects[0]
-    ahead = (now.goal - puck[:3])[:2]
-    ahead = ahead / max(float(np.linalg.norm(ahead)), 1e-6)
-    offset = now.hand[:2] - puck[:2]
-    along, across = float(offset @ ahead), float(offset[0] * ahead[1] - offset[1] * ahead[0])
-    behind = puck[:2] - ahead * (scene.PUCK_RADIUS + 0.022)
-    ready = along < 0 and abs(across) < 0.008
-    if now.hand[2] < 0.03 and ready:
-        return towards(np.append(puck[:2] - 0.01 * ahead, 0.018), now.hand, 1.0)
-    if now.hand[2] < 0.03 and (abs(across) > 0.016 or along > -0.02):
-        return towards(np.append(now.hand[:2], HOVER), now.hand, 1.0)
-    if float(np.linalg.norm(behind - now.hand[:2])) > 0.006 and now.hand[2] > 0.03:
-        return towards(np.append(behind, 0.06), now.hand, 1.0)
-    return towards(np.append(behind, 0.018), now.hand, 1.0)
+    return push(now, now.objects[0], now.goal, scene.PUCK_RADIUS)
 
 
 TASKS = {
