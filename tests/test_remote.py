@@ -90,6 +90,18 @@ def test_the_expert_acts_on_the_far_side(server):
     assert np.array_equal(episode.trajectory.actions, direct.trajectory.actions)
 
 
+def test_a_perturbed_task_is_perturbed_on_the_far_side(server):
+    perturbed = f"{TASK}@sensor=3"
+    env = make_env(f"remote/{server.address}/{perturbed}")
+    here, there = (run_episode(each, RandomActor(SPEC, execute=4), JOB) for each in (make_env(perturbed), env))
+    plain = run_episode(make_env(TASK), RandomActor(SPEC, execute=4), JOB)
+    for field in ("proprioception", "rewards"):
+        assert np.array_equal(getattr(here.trajectory, field), getattr(there.trajectory, field)), field
+    assert not np.array_equal(plain.trajectory.proprioception, there.trajectory.proprioception)
+    assert env.describe()["perturbation"] == make_env(perturbed).describe()["perturbation"]
+    env.close()
+
+
 def test_what_is_asked_of_the_server(server):
     assert instructions(f"remote/{server.address}/{TASK}") == Toy.instructions("reach-red")
     with pytest.raises(ConfigError, match="Did you mean 'reach-red'"):

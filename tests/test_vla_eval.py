@@ -3,7 +3,9 @@ python that has it, against its harness and its model servers themselves."""
 
 import json
 import os
+import re
 import subprocess
+import sys
 import urllib.request
 import zlib
 from contextlib import contextmanager
@@ -16,11 +18,18 @@ import pytest
 import vla_eval_peer as peer
 from websockets.sync.client import connect
 
+from volar.cli import main
+from volar.cli.conventions import EXAMPLE, read_conventions
+from volar.comparison.analyse import analyse
 from volar.core.errors import ConfigError, EpisodeError
 from volar.core.robot import ActionSpec, Actor, Camera, Chunk, Job, Outcome, RobotSpec
 from volar.core.wire import pack
 from volar.envs.rollout import run_episode
 from volar.envs.toy import Toy
+from volar.evaluation.records import read
+from volar.evaluation.summary import summarise
+from volar.evaluation.vla_eval import import_results
+from volar.serving.client import RemoteActor
 from volar.serving.listener import Listener
 from volar.serving.vla_eval import (
     Conventions,
@@ -366,3 +375,123 @@ def test_the_golden_messages_are_still_those_of_the_real_package(tmp_path):
     assert {name: value for name, value in new.items() if name not in ("note", "hello")} == {
         name: value for name, value in GOLDEN.items() if name not in ("note", "hello")
     }
+
+
+RESULT = HERE / "golden" / "vla_eval_aggregate.json"
+
+
+def test_a_result_of_the_real_harness_becomes_an_evaluation(tmp_path, capsys):
+    """Four successes, four time-outs, and four broken episodes, which are failures there and not scored here."""
+    assert main(["import-results", str(RESULT), "--out", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["episodes"], told["broken"]) == (12, 4) and len(told["unknown"]) == 6
+    outcomes = [record.episode.outcome for record in read(tmp_path / "episodes.jsonl")]
+    assert [outcomes.count(each) for each in Outcome] == [4, 4, 0, 4]
+    summary = summarise(tmp_path)
+    assert summary.policy.overall is None and summary.policy.broken == 4
+    assert "no such drawer" in summary.broken[0].error
+    assert main(["report", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "Reach by vla-eval 0.8.0" in page and "what the policy could read" in page
+    assert main(["import-results", str(RESULT), "--out", str(tmp_path)]) == 0, "the same again changes nothing"
+    assert len(read(tmp_path / "episodes.jsonl")) == 12
+
+
+def test_two_results_are_compared_where_their_settings_are_equal(tmp_path, capsys):
+    content = json.loads(RESULT.read_text())
+    for episode in (row for task in content["tasks"] for row in task["episodes"]):
+        episode.pop("failure_reason", None)
+        episode["steps"], episode["metrics"]["success"] = 30, False
+    (tmp_path / "worse.json").write_text(json.dumps(content))
+    content["config"]["params"]["seed"] = 4
+    (tmp_path / "other_seed.json").write_text(json.dumps(content))
+    for name, source in (("a", RESULT), ("b", tmp_path / "worse.json"), ("c", tmp_path / "other_seed.json")):
+        assert main(["import-results", str(source), "--out", str(tmp_path / name), "--arm", name]) == 0
+    words = ["--controls", "--allow", "max-steps", "--out", str(tmp_path / "ab")]
+    assert main(["compare", f"a={tmp_path / 'a'}", f"b={tmp_path / 'b'}", *words]) == 0
+    capsys.readouterr()
+    (pair,) = analyse(tmp_path / "ab").pairs
+    assert (pair.scenes, pair.left_out.broken, pair.left_out.different) == (8, 4, 0)
+    words[-1] = str(tmp_path / "ac")
+    assert main(["compare", f"a={tmp_path / 'a'}", f"c={tmp_path / 'c'}", *words]) == 2
+    assert '"seed": 4' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("{", "no result of vla-eval"), ("[]", "no result of vla-eval"), ("{}", "no result of vla-eval"),
+    (RESULT.read_text().replace('"success"', '"score"'), "metric 'success', true or false; found {'score'"),
+    (RESULT.read_text().replace('"success": true', '"success": 0.5'), "found {'success': 0.5}"),
+])  # fmt: skip
+def test_what_is_no_result_is_refused(tmp_path, text, words):
+    (tmp_path / "x_aggregate.json").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        import_results(tmp_path, tmp_path / "out", arm="a")
+    assert not (tmp_path / "out").exists()
+
+
+def test_conventions_are_a_file_in_which_every_key_is_proved(tmp_path):
+    path = tmp_path / "conventions.json"
+    path.write_text(EXAMPLE)
+    libero = read_conventions(path)
+    assert sum(part.dims for part in libero.actions) == 7 and libero.state.dims == 8
+    for text, words in (("", "Conventions look like"), (EXAMPLE.replace("resize", "size"), "'size'.*'resize'"),
+                        (EXAMPLE.replace("bilinear", "bicubic"), "Did you mean 'bilinear'")):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            read_conventions(path)
+
+
+@contextmanager
+def volar(*words):
+    """A command that serves, as a program of its own; yields the address that it tells."""
+    process = subprocess.Popen([sys.executable, "-m", "volar.cli", *map(str, words)], stderr=subprocess.PIPE, text=True)
+    try:
+        line = process.stderr.readline()
+        found = re.findall(r"ws://\S+:\d+", line)
+        assert found, line + process.stderr.read()
+        yield found[-1]
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def untrained(folder):
+    from volar.data.normalize import exact_statistics
+    from volar.policies.config import PolicyConfig
+    from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
+
+    config = PolicyConfig(
+        backbone="tiny", decoder="regression", horizon=2, normalise_action="min_max", normalise_proprioception="min_max"
+    )
+    statistics = {name: exact_statistics(np.array([[-1.0, -1.0], [1.0, 1.0]])) for name in (ACTION, PROPRIOCEPTION)}
+    Policy(config, robot=Toy("reach-red").spec, statistics=statistics).save(folder, facts={})
+    return folder
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_served_and_comes_back_over_the_bridge(tmp_path):
+    """volar serve --vla-eval on one side, volar bridge on the other: the policy's own actions."""
+    from volar.policies.actor import load_policy
+
+    policy = untrained(tmp_path / "policy")
+    conventions = {
+        "cameras": {"top": "front"}, "resize": "refuse", "state": {"name": "hand", "dims": 2, "format": "hand_xy"},
+        "actions": [{"name": "position", "dims": 2, "format": "delta_xy"}], "parameters": {},
+    }  # fmt: skip
+    path = tmp_path / "conventions.json"
+    path.write_text(json.dumps(conventions))
+    env = Toy("reach-red")
+    env.reset(4)
+    seen = env.observe()
+    with (
+        volar("serve", policy, "--execute", 1, "--port", 0, "--vla-eval", path) as url,
+        volar("bridge", url, "--task", "toy/reach-red", "--conventions", path, "--port", 0) as bridged,
+    ):
+        far = RemoteActor(bridged)
+        assert far.robot == env.spec and far.card["name"] == policy.name
+        far.reset(0)
+        actions = far.act(seen).actions
+        far.close()
+    near = load_policy(policy, execute=1)
+    assert np.allclose(actions, env.spec.action.clip(near.act(seen).actions[:1]), atol=1e-6)

@@ -23,6 +23,8 @@ COMMANDS = {
     "published": "what two success rates from papers allow to say, and what not",
     "serve": "put a policy behind a WebSocket, for robots and simulators in other processes",
     "serve-env": "put simulators behind a WebSocket, for tasks named remote/HOST:PORT/ENVIRONMENT/TASK",
+    "bridge": "a model server of vla-eval as a policy server of ours, for compare",
+    "import-results": "take over what vla-eval wrote, for report and compare",
     "info": "describe a data set, a checkpoint or a run",
     "list": "list the members of a family: decoders, backbones, environments, tasks ...",
     "weights": "install, list or verify the pretrained weights of the compact backbone",

@@ -25,6 +25,9 @@ class Serve:
     """environment variable that holds the token which clients must send"""
     device: str = "cpu"
     """where the policy runs, such as cuda"""
+    vla_eval: Path | None = None
+    """speak vla-eval's protocol, so that its benchmarks can evaluate the policy: JSON file that declares theirs
+    (docs/remote.md)"""
     part: str | None = None
     """whose robot it is, for a policy of a mixture in which every data set is normalised by its own statistics"""
 
@@ -33,12 +36,15 @@ def main(arguments: list[str]) -> Output:
     command = tyro.cli(Serve, prog="volar serve", args=arguments)
 
     from volar.cli.actors import read_token
+    from volar.cli.conventions import read_conventions
     from volar.cli.evaluate import read_policy
     from volar.core.robot import RobotSpec
     from volar.planning.composed import load_acting
     from volar.serving.server import PolicyServer
+    from volar.serving.vla_eval_server import VlaEvalServer
 
     token = read_token(command.token_variable)
+    conventions = None if command.vla_eval is None else read_conventions(command.vla_eval)
     config = read_policy(command.policy, command.part)
     make_actor = load_acting(config["folder"], execute=command.execute, device=command.device, part=command.part)
     card = {
@@ -46,10 +52,11 @@ def main(arguments: list[str]) -> Output:
         "policy": config["policy"], "horizon": config["policy"]["horizon"], "execute": command.execute,
         **({"part": command.part} if command.part else {}),
     }  # fmt: skip
-    server = PolicyServer(
-        make_actor, robot=RobotSpec.from_json(config["robot"]), card=card, host=command.host, port=command.port,
-        token=token,
-    )  # fmt: skip
+    robot, place = RobotSpec.from_json(config["robot"]), {"host": command.host, "port": command.port, "token": token}
+    if conventions is None:
+        server = PolicyServer(make_actor, robot=robot, card=card, **place)
+    else:
+        server = VlaEvalServer(make_actor, robot=robot, conventions=conventions, name=card["name"], **place)
     print(f"Serving {command.policy} at {server.url}; Ctrl-C ends it.", file=sys.stderr, flush=True)
     try:
         server.run()

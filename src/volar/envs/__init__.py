@@ -23,12 +23,15 @@ TABLE = Table(
         "toy": "volar.envs.toy:Toy",
     },
 )
+FAR = ("remote",)  # whose tasks are tasks of an environment elsewhere, which is perturbed there
 
 
 def make_env(task: str, *, cameras: Mapping[str, int] | None = None) -> Env:
     """The environment of `environment/task`. cameras: name -> side in pixels (square); None takes the
     environment's declared default. Raises ConfigError for an unknown environment, task, camera or perturbation."""
     named = parse_task(task)
+    if named.environment in FAR:
+        return TABLE.load(named.environment)(task.partition("/")[2], cameras=cameras)
     env = TABLE.load(named.environment)(named.task, cameras=cameras)
     if not named.levels:
         return env
