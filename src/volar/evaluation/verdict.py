@@ -112,8 +112,8 @@ def warnings(summary: Summary) -> tuple[str, ...]:
     expert = next((arm for arm in summary.arms if arm.role == "expert"), None)
     best = summary.policy.overall if summary.policy else None
     if best and expert and expert.overall and best.high >= expert.overall.estimate:
-        found.append(f"Saturated: the policy's interval reaches the scripted expert's "
-                     f"{percent(expert.overall.estimate)}; these tasks leave no room to tell better policies apart.")  # fmt: skip
+        found.append(f"Saturated: the policy's interval reaches the {percent(expert.overall.estimate)} of the scripted "
+                     "expert; these tasks leave no room to tell better policies apart.")  # fmt: skip
     return tuple(found)
 
 

@@ -31,8 +31,8 @@ NOUNS = {
     "coffee machine": ("coffee maker",), "drawer": ("pull-out tray",), "door": ("hinged panel",),
     "window": ("pane",), "lever": ("crank",), "cylinder": ("drum",), "prism": ("wedge",),
 }  # fmt: skip
-BEFORE = ("the table was wiped this morning", "somebody left the lamp on", "we are a little behind schedule")
-AFTER = ("there is no hurry", "I shall be back in a minute", "thank you for the last one")
+BEFORE = ("the table was wiped this morning", "the radio is on", "we are a little behind schedule")
+AFTER = ("there is no hurry", "I shall return in a minute", "thank you for the last one")
 
 
 class Paraphrase(ObservationAxis):
