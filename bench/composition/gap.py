@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from cells import EXECUTE, MAX_STEPS, SEEDS, TASKS, Cell, energies
+from cells import MAX_STEPS, SEEDS, TASKS, Cell, energies
 from study import compose
 
 from volar.core.model import FieldDecoder
@@ -70,7 +70,7 @@ def episodes(command: Gap, name: str, cell: Cell, seed: int, known: set[tuple]) 
             row = {
                 "cell": name, "seed": seed, "task": task, "scene": scene, "success": bool(episode.success),
                 "composed": float(np.mean(episode.strangeness)),
-                "members": np.mean(actor.members, axis=0).tolist(), "execute": EXECUTE,
+                "members": np.mean(actor.members, axis=0).tolist(),
             }  # fmt: skip
             with command.out.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from volar.core.errors import ConfigError
 from volar.core.model import FieldDecoder, LogitDecoder, WarmStartDecoder
 from volar.nn.equilibrium import RestingDecoder
-from volar.planning.compose import conjunction_weights, convex_weights, require_same_space
+from volar.planning.compose import conjunction_weights, convex_weights, read_weights, require_same_space
 from volar.planning.composition import Composition, union_robot
 from volar.policies.vla import Policy
 from volar.tokenizers import to_asset
@@ -32,7 +32,7 @@ def require_composable(policies: Sequence[Policy], composition: Composition, nam
     elif composition.how in ("mixture", "product"):
         _require_tokens(policies, composition, names)
     elif composition.how == "vote":
-        if convex_weights(composition.weights_of(len(policies)), len(policies)).ndim != 1:
+        if convex_weights(read_weights(composition.weights_of(len(policies))), len(policies)).ndim != 1:
             raise ConfigError("A vote is about whole chunks: one weight per policy.")
     else:
         _require_strangeness(policies, names)
@@ -43,7 +43,7 @@ def _require_fields(policies: Sequence[Policy], composition: Composition, names:
     _require_same(meanings, names, "follow fields that cannot be added")
     require_same_space([policy.acting.action for policy in policies], names)
     weigh = convex_weights if composition.how == "convex" else conjunction_weights
-    weights = weigh(composition.weights_of(len(policies)), len(policies))
+    weights = weigh(read_weights(composition.weights_of(len(policies))), len(policies))
     horizon, dim = policies[0].config.horizon, policies[0].widths.action
     if weights.ndim > 1 and any(
         size not in (1, whole) for size, whole in zip(weights.shape[1:], (horizon, dim), strict=True)
@@ -103,7 +103,7 @@ def _require_tokens(policies: Sequence[Policy], composition: Composition, names:
                 f"that a token means different actions. Train both on the same split (seed), or let them vote."
             )
     require_same_space([policy.acting.action for policy in policies], names)
-    if convex_weights(composition.weights_of(len(policies)), len(policies)).ndim != 1:
+    if convex_weights(read_weights(composition.weights_of(len(policies))), len(policies)).ndim != 1:
         raise ConfigError("Tokens are mixed by one weight per policy.")
 
 

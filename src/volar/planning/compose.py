@@ -8,6 +8,7 @@ Fields may be added only where they are of one kind over one normalised action s
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from volar.core.errors import ConfigError
 from volar.core.model import UNLIMITED, Budget, Field, FieldDecoder, Predicted, Predictor, Sample
-from volar.core.robot import Actor, Chunk, Observation, RobotSpec, require_match
+from volar.core.robot import Actor, Chunk, Observation
 from volar.data.normalize import Normalizer
 
 Weights = Sequence[float] | Float[Tensor, "n ..."]
@@ -33,6 +34,16 @@ def convex_weights(weights: Weights, count: int) -> Float[Tensor, "n ..."]:
     if not bool(torch.isfinite(tensor).all()) or bool((tensor < 0).any()) or bool(((total - 1).abs() > 1e-4).any()):
         raise ConfigError(f"The weights of a convex combination are at least 0 and sum to 1; got {tensor.tolist()}.")
     return tensor
+
+
+def read_weights(listed: Any) -> Float[Tensor, "n ..."]:
+    """Weights as JSON holds them, one number per policy or for each a list [h a], as a tensor. Raises ConfigError."""
+    try:
+        return torch.tensor(listed, dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"Weights are one number per policy, or for each a list [steps dimensions] of them: {error}."
+        ) from error
 
 
 def combined(fields: Sequence[Field], weights: Weights) -> Field:
@@ -240,11 +251,3 @@ def by_strangeness(chunks: Sequence[Chunk]) -> int:
     if any(each is None for each in strange):
         raise ConfigError("Switching by strangeness needs policies whose decoders tell it; by_vote works with all.")
     return int(np.argmin(np.array(strange, dtype=np.float64)))
-
-
-def require_same_robot(robots: Sequence[RobotSpec], names: Sequence[str]) -> None:
-    """Policies may see different things, but the numbers of their actions must mean the same."""
-    for name, robot in zip(names, robots, strict=True):
-        blind = RobotSpec(action=robot.action, cameras=(), proprioception=())
-        first = RobotSpec(action=robots[0].action, cameras=(), proprioception=())
-        require_match(first, blind, our_name=names[0], their_name=name)

@@ -19,7 +19,7 @@ from volar.core.errors import ConfigError, EpisodeError
 from volar.core.model import UNLIMITED, Batch, Budget, FieldDecoder, LogitDecoder, Sample
 from volar.core.robot import BatchActor, Chunk, Observation
 from volar.planning.composable import require_composable
-from volar.planning.compose import mixed_predictor, shared, solve_combined, vote
+from volar.planning.compose import mixed_predictor, read_weights, shared, solve_combined, vote
 from volar.planning.composition import Composition, is_composition, read_composition, union_robot
 from volar.policies.actor import PolicyActor
 from volar.policies.compute import INSTRUCTION, count_policy
@@ -41,7 +41,7 @@ class ComposedActor(BatchActor):
         require_composable(policies, composition, names)
         self.composition, self.execute, self.budget = composition, execute, budget
         self.robot = union_robot([policy.robot for policy in policies], names)
-        weights = composition.weights_of(len(policies))
+        weights = read_weights(composition.weights_of(len(policies)))
         heavy = weights.reshape(len(weights), -1).sum(1)
         asked = heavy.nonzero()[:, 0].tolist()
         self.weights = weights[asked]

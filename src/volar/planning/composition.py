@@ -1,5 +1,5 @@
 """A composition on disk: a small folder that names the checkpoints which act as one, and how. Not a checkpoint: the
-weights stay where they are and are proved by hash. Who acts by it: composed.py; the arithmetic: compose.py.
+weights stay where they are and are proved by hash. Free of torch. Who acts by it: composed.py.
 """
 
 import hashlib
@@ -10,15 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 import volar
 from volar.core.atomic import write_files
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.robot import Camera, RobotSpec
-from volar.planning.compose import require_same_robot
+from volar.core.robot import Camera, RobotSpec, require_match
 
 FILE = "composition.json"
 How = Literal["convex", "conjunction", "mixture", "product", "vote", "switch"]
@@ -49,18 +44,17 @@ class Composition:
         if self.how == "switch" and self.weights is not None:
             raise ConfigError("A switch goes by strangeness alone and takes no weights; leave them out.")
 
-    def listed(self, count: int) -> Any:
+    def weights_of(self, count: int) -> Any:
         """The weights, or equal ones: of a conjunction 1 / count each as well, so that its steps stay as they are."""
         return self.weights if self.weights is not None else [1 / count] * count
 
-    def weights_of(self, count: int) -> Float[Tensor, "n ..."]:
-        """The same as a tensor; ConfigError where they are not numbers in lists of one length."""
-        try:
-            return torch.tensor(self.listed(count), dtype=torch.float32)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"Weights are one number per policy, or for each a list [steps dimensions] of them: {error}."
-            ) from error
+
+def require_same_robot(robots: Sequence[RobotSpec], names: Sequence[str]) -> None:
+    """Policies may see different things, but the numbers of their actions must mean the same."""
+    for name, robot in zip(names, robots, strict=True):
+        blind = RobotSpec(action=robot.action, cameras=(), proprioception=())
+        first = RobotSpec(action=robots[0].action, cameras=(), proprioception=())
+        require_match(first, blind, our_name=names[0], their_name=name)
 
 
 def union_robot(robots: Sequence[RobotSpec], names: Sequence[str]) -> RobotSpec:
@@ -103,7 +97,7 @@ def write_composition(
     content = {
         "kind": "composition", "volar": volar.__version__,
         "how": composition.how, "draws": composition.draws,
-        "weights": None if composition.how == "switch" else composition.listed(len(members)),
+        "weights": None if composition.how == "switch" else composition.weights_of(len(members)),
         "members": [
             {"path": os.path.relpath(member.resolve(), folder.resolve()), "hash": file_hash(member),
              "policy": config["policy"], "card": config["card"]}
