@@ -1,6 +1,7 @@
 """Learned values: they learn what tells branches apart, belong to one policy, and are honest about being fooled."""
 
 import json
+import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from planning_simulators import make_simulator
 
 from volar.cli import main
 from volar.cli.data_branches import Branches, record_branches
@@ -16,11 +18,14 @@ from volar.core.errors import ConfigError
 from volar.data.formats import open_dataset
 from volar.envs import make_env
 from volar.planning.branches import branches_of
+from volar.planning.mcts import SearchConfig, Tree, search
+from volar.planning.oracle import oracle_return, seed_of
+from volar.planning.planner import Candidates, Limit, Request, Root, Simulated
 from volar.planning.proposals import around_policy
 from volar.planning.simulation import SimulationConfig, Simulator
 from volar.planning.value_config import ValueConfig
 from volar.planning.value_examples import Examples, gather
-from volar.planning.value_head import LearnedValue, ValueHead, load_value, readout
+from volar.planning.value_head import LearnedValue, ValueHead, checkpoint_hash, load_value, readout
 from volar.planning.value_training import better_pairs, fit, foretold, judged, train_value
 from volar.policies.actor import load_policy
 from volar.policies.config import PolicyConfig
@@ -269,3 +274,99 @@ def test_time_control_sees_only_the_time(place, tmp_path):
     assert isinstance(value, LearnedValue)
     early, late = look(1), replace(look(1), time=1.0)
     assert value(early) == value(replace(look(2), time=early.time)) != value(late)
+
+
+def planned(place: Path, out: Path, *words: str) -> int:
+    return main([
+        "plan", str(place / "policy-0"), "--task", TASK, "--execute", "2", "--out", str(out),
+        "--planners", "tree_search", "--simulations", "6", "--candidates", "3", "--episodes", "2", "--max-steps", "12", "--workers", "0", *words,
+    ])  # fmt: skip
+
+
+def test_plan_takes_a_value_and_records_which(place, trained, tmp_path):
+    guided = ("--set", "tree_search.value_weight=1.0", "tree_search.value_scale=z_score")
+    assert planned(place, tmp_path / "run", "--value", str(trained), "--value-spread", "1", *guided) == 0
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert settings["value"] == checkpoint_hash(trained)
+    assert settings["value_spread"] == 1.0
+    drawn = next((tmp_path / "run" / "trees").iterdir()).read_text()
+    assert "tree_search-6" in drawn
+
+
+def test_plan_refuses_a_value_that_nobody_weighs_or_that_is_missing(place, trained, tmp_path, capsys):
+    assert planned(place, tmp_path / "run", "--value", str(trained)) == 2
+    assert planned(place, tmp_path / "run", "--set", "tree_search.value_weight=1.0") == 2
+    assert "go together" in capsys.readouterr().err
+    weighed = ("--set", "tree_search.value_weight=1.0", "--value")
+    assert planned(place, tmp_path / "run", *weighed, str(place / "policy-0/checkpoints/step-0000100")) == 2
+    assert "volar train recipes/value.py" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+class Corridor:
+    """A world of branches that never succeed; what a value says of them comes from `estimate`."""
+
+    def __init__(self, estimate) -> None:
+        self.estimate = estimate
+
+    def candidates(self) -> Candidates:
+        return Candidates(chunks=np.arange(3, dtype=np.float32)[:, None, None], prior=np.array([0.5, 0.3, 0.2]))
+
+    def simulate(self, requests, expired) -> list[Simulated]:
+        return [self._simulate(request) for request in requests]
+
+    def _simulate(self, request: Request) -> Simulated:
+        candidates = self.candidates()
+        chosen = int(request.actions[0, 0]) if request.rank is None else candidates.ranked(request.rank)
+        state = request.state + bytes([chosen])
+        return Simulated(
+            state=state, key=state.hex(), actions=candidates.chunks[chosen], reward=0.0, discount=0.99, value=0.0,
+            estimate=self.estimate(state), candidates=None if request.rank is None else candidates, steps=1,
+        )  # fmt: skip
+
+    def visits(self, simulations: int, **options) -> dict[str, int]:
+        """How often every state was met."""
+        root = Root(state=b"", key="", candidates=self.candidates(), left=50)
+        tree = Tree.at(root)
+        search(tree, self.simulate, config=SearchConfig(**options), edge=1, left=50,
+               limit=Limit(simulations=simulations), seed=0)  # fmt: skip
+        return {key: node.visits for key, node in tree.nodes.items()}
+
+
+def varied(state: bytes) -> float:
+    return zlib.crc32(state) % 1000 / 1000
+
+
+def test_before_the_first_success_only_the_value_and_the_prior_guide():
+    """A search that stops at its first success has mean returns of 0 until then, so weighing them does nothing."""
+    world, guided = Corridor(varied), {"value_weight": 1.0, "value_scale": "z_score"}
+    assert world.visits(30, **guided, rollout_weight=0.0) == world.visits(30, **guided, rollout_weight=1.0)
+    assert world.visits(30, **guided) != world.visits(30)
+
+
+@pytest.mark.parametrize("scale", ["raw", "min_max", "z_score"])
+def test_a_value_of_time_alone_cannot_guide_edges_of_equal_length(scale):
+    timed = Corridor(lambda state: 0.99 ** len(state))
+    assert timed.visits(30, value_weight=1.0, value_scale=scale) == timed.visits(30)
+
+
+def test_a_value_guides_nothing_before_all_candidates_are_open():
+    world = Corridor(varied)
+    assert world.visits(3, value_weight=1.0) == world.visits(3)
+
+
+def test_oracle_is_the_mean_of_further_rollouts_and_counts_them():
+    simulator = make_simulator()
+    simulator.env.reset(4)
+    state = simulator.env.save()
+    simulator.begin(simulator.env.observe().instruction)
+    request = Request(state=state, actions=np.zeros((2, 2), np.float32), left=12, seed=7)
+    (plain,) = simulator([request], lambda: False)
+    (told,) = oracle_return(simulator, draws=3)([request], lambda: False)
+    further = [Request(state=plain.state, actions=None, left=10, seed=seed_of(request, draw)) for draw in range(3)]
+    results = [simulator([each], lambda: False)[0] for each in further]
+    assert told.estimate == pytest.approx(np.mean([result.total for result in results]))
+    assert told.steps == plain.steps + sum(result.steps for result in results)
+    assert (told.value, told.state) == (plain.value, plain.state)
+    with pytest.raises(ConfigError, match="at least 1 roll-out"):
+        oracle_return(simulator, draws=0)
