@@ -277,10 +277,10 @@ def test_time_control_sees_only_the_time(place, tmp_path):
 
 
 def planned(place: Path, out: Path, *words: str) -> int:
-    return main([
-        "plan", str(place / "policy-0"), "--task", TASK, "--execute", "2", "--out", str(out),
-        "--planners", "tree_search", "--simulations", "6", "--candidates", "3", "--episodes", "2", "--max-steps", "12", "--workers", "0", *words,
-    ])  # fmt: skip
+    options = (
+        "--execute 2 --planners tree_search --simulations 6 --candidates 3 --episodes 2 --max-steps 12 --workers 0"
+    )
+    return main(["plan", str(place / "policy-0"), "--task", TASK, "--out", str(out), *options.split(), *words])
 
 
 def test_plan_takes_a_value_and_records_which(place, trained, tmp_path):
