@@ -4,6 +4,7 @@ memory."""
 import numpy as np
 from jaxtyping import Float64
 
+from volar.envs.tabletop.scene import FINGER_RANGE
 from volar.envs.tabletop.task import Scene, horizontal
 
 STRIDE = 0.01  # metres that the commanded point moves per unit of action
@@ -29,23 +30,24 @@ def carry(
     tolerance: float,
     lower: float,
     release: bool = False,
-    spread: float = -1.0,
+    width: float | None = None,
 ) -> Action:
     """Grasp `grip` above the thing's centre, lift its centre to `lift`, go over the goal to within `tolerance`, and
-    go down until the thing's centre is at `lower`; then open if `release`. All in metres. spread: action of the gripper
-    before it grasps."""
+    go down until the thing's centre is at `lower`; then open if `release`. width: of the thing between the fingers;
+    told, the hand waits until they rest on it. All in metres."""
     at = thing[:3] + np.array([0.0, 0.0, grip])
     offset = now.hand - at
     beside = float(np.linalg.norm(offset[:2]))
     over = thing[:2] - goal[:2]
-    held = beside < 0.012 and abs(offset[2]) < 0.012 and now.opening < 0.75
+    closed = now.opening < 0.75 if width is None else abs(2 * FINGER_RANGE * now.opening - width) < 0.004
+    held = beside < 0.012 and abs(offset[2]) < 0.012 and closed
     if not held:
         if beside < 0.006 and abs(offset[2]) < 0.006:
             return np.array([0.0, 0.0, 0.0, 1.0])
         if beside > 0.006 and offset[2] < 0.05:
-            return towards(np.append(now.hand[:2] if beside > 0.03 else at[:2], at[2] + 0.07), now.hand, spread)
+            return towards(np.append(now.hand[:2] if beside > 0.03 else at[:2], at[2] + 0.07), now.hand, -1.0)
         height = at[2] if beside < 0.006 else at[2] + 0.07
-        return towards(np.append(at[:2], height), now.hand, spread, gain=0.7)
+        return towards(np.append(at[:2], height), now.hand, -1.0, gain=0.7)
     away = float(np.linalg.norm(over))
     if release and away < tolerance and thing[2] < lower + 0.005:
         return np.array([0.0, 0.0, 0.0, -1.0])

@@ -28,16 +28,11 @@ REGIONS = {
 PLACED = 0.025  # metres between the centres of cube and region
 
 
-def _region(colour: str) -> str:
-    disc = f'<geom class="drawn" type="cylinder" size="0.03 0.0005" rgba="{REGIONS[colour]}"/>'
-    return f'<body name="region_{colour}" mocap="true">{disc}</body>'
-
-
 FAMILY = Family(
     name="horizon",
     things=(
         *(scene.free(number, scene.CUBE, rgba) for number, rgba in enumerate(scene.COLOURS.values(), start=1)),
-        *map(_region, REGIONS),
+        *(scene.goal([scene.region(0.03, rgba)], f"region_{colour}") for colour, rgba in REGIONS.items()),
     ),
     signs=Signs(
         stages=(

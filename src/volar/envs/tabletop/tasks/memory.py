@@ -4,7 +4,6 @@ From then on nothing in sight tells, so a policy without memory is right half of
 MIKASA-Robo (arXiv 2502.10550).
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -25,10 +24,6 @@ PLACED = scene.BOWL_RADIUS - 0.01
 WAIT = 0.14  # height of the hand until the fence is down
 
 
-def _mocap(name: str, parts: Sequence[str]) -> str:
-    return f'<body name="{name}" mocap="true">{"".join(parts)}</body>'
-
-
 def _fence() -> list[str]:
     """Four walls around the cube, too close and too thick for fingers to get at it from inside or outside."""
     inner, wall, half = scene.CUBE_SIDE / 2 + FENCE_GAP, 0.012, FENCE_HEIGHT / 2
@@ -45,10 +40,10 @@ FAMILY = Family(
     name="memory",
     things=(
         scene.free(1, scene.CUBE, scene.COLOURS["blue"]),
-        _mocap("bowl_left", scene.bowl()),
-        _mocap("bowl_right", scene.bowl()),
-        _mocap("lamp", ['<geom class="drawn" type="sphere" size="0.025" rgba="0.1 0.9 0.9 1"/>']),
-        _mocap("fence", _fence()),
+        scene.goal(scene.bowl(), "bowl_left"),
+        scene.goal(scene.bowl(), "bowl_right"),
+        scene.goal(['<geom class="drawn" type="sphere" size="0.025" rgba="0.1 0.9 0.9 1"/>'], "lamp"),
+        scene.goal(_fence(), "fence"),
     ),
     signs=Signs(
         stages=(REACH, GRASP, Stage(name="place", measure="left", below=PLACED, missed="wrong place")),

@@ -64,7 +64,7 @@ def _family(kind: str) -> Family:
         things=(
             scene.free(1, scene.CUBE, scene.COLOURS["blue"]),
             scene.goal([scene.region(0.03)]),
-            f'<body name="obstacle" mocap="true">{touch}{"".join(HINDRANCES[kind].parts)}</body>',
+            scene.goal([touch, *HINDRANCES[kind].parts], "obstacle"),
         ),
         signs=Signs(
             stages=(REACH, GRASP, Stage(name="place", measure="left", below=PLACED, missed="wrong place")),
