@@ -69,12 +69,19 @@ def gather(roots: Sequence[str | Path], actor: PolicyActor, config: ValueConfig,
     parts = []
     for root, dataset in zip(roots, datasets, strict=True):
         rows = selected_frames(dataset, config.stride)
-        features = _features(dataset, rows, actor, checkpoint_hash(config.policy), Path(root), progress=progress)
+        features = _features(
+            dataset, rows, actor, checkpoint_hash(config.policy), _cache(root), progress=progress
+        )  # fmt: skip
         told = [_told(episode, dataset.fps, config, scenes, groups) for episode in dataset.episodes]
         whole = {name: np.concatenate([each[name] for each in told]) for name in told[0]}
         parts.append(Examples(features=features, **{name: values[rows] for name, values in whole.items()}))
     names = ("features", "targets", "times", "groups", "scenes")
     return Examples(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in names})
+
+
+def _cache(root: str | Path) -> Path:
+    """Beside the data; ~/.cache/volar/features for a URL. The names there tell data sets apart."""
+    return Path(root) / ".features" if Path(root).is_dir() else Path.home() / ".cache/volar/features"
 
 
 def _told(
@@ -98,11 +105,11 @@ def _told(
 
 
 def _features(
-    dataset: Dataset, rows: Int64[np.ndarray, " n"], actor: PolicyActor, policy: str, root: Path, *, progress: bool
+    dataset: Dataset, rows: Int64[np.ndarray, " n"], actor: PolicyActor, policy: str, folder: Path, *, progress: bool
 ) -> Float32[np.ndarray, "n d"]:
-    """Read from beside the data where they were computed before."""
+    """Read from `folder` where they were computed before."""
     identity = json.dumps([policy, dataset.content_hash(), rows.tolist()]).encode()
-    path = root / ".features" / f"readout-{hashlib.sha256(identity).hexdigest()[:20]}.safetensors"
+    path = folder / f"readout-{hashlib.sha256(identity).hexdigest()[:20]}.safetensors"
     if path.is_file():
         return load_file(path)["features"]
     parts = []
