@@ -1,0 +1,152 @@
+"""A motion that is ready to be followed: a primitive with its weights, its moving goal, and when the gripper acts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from volar.core.errors import ConfigError, unknown_name
+from volar.core.objects import NamedObject
+from volar.nn.primitives.constrained import Box, Clearance, constrained_weights
+from volar.nn.primitives.discrete import Discrete, discrete_response
+from volar.nn.primitives.prodmp import linear_map
+from volar.nn.primitives.response import Response
+from volar.reasoning.motion_request import MotionRequest, Rhythm
+from volar.reasoning.raw_weights import ROW_GAIN, RawRequest, arm_response, crossing
+
+AXES = ("x", "y", "z")
+PEAK = 4.6  # speed of the spring at its fastest, in ways per duration
+
+
+@dataclass(frozen=True, kw_only=True)
+class GripperAct:
+    """At s = time / duration; s >= 1 waits for arrival."""
+
+    s: float
+    closes: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionPlan:
+    """goal_object, offset: what is tracked while it moves, metres. weights: [3 k]. duration: seconds."""
+
+    response: Response
+    start: Float64[np.ndarray, " 3"]
+    weights: Float64[np.ndarray, "3 k"]
+    duration: float
+    goal_object: str
+    offset: Float64[np.ndarray, " 3"]
+    box: Box
+    gripper: tuple[GripperAct, ...] = ()
+    rhythm: Rhythm | None = None
+
+    def goal(self, objects: Mapping[str, NamedObject]) -> Float64[np.ndarray, " 3"]:
+        """Where the object is now, plus the offset, inside the box."""
+        return np.clip(_place(self.goal_object, objects) + self.offset, self.box.low, self.box.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Of a motion that is under way, its rhythm left out. position: metres. speed: metres per duration."""
+
+    s: float
+    position: Float64[np.ndarray, " 3"]
+    speed: Float64[np.ndarray, " 3"]
+
+
+def plan_request(
+    request: MotionRequest, hand: Float64[np.ndarray, " 3"], objects: Mapping[str, NamedObject], box: Box
+) -> MotionPlan:
+    """From rest where the hand is. Raises ConfigError for a goal outside the box, with how far, and for clearances that
+    contradict one another."""
+    wanted = _place(request.goal_object, objects) + np.array(request.goal_offset_m)
+    beyond = np.maximum(box.low - wanted, wanted - box.high).max()
+    if beyond > box.slack:
+        raise ConfigError(
+            f"The goal {np.round(wanted, 3).tolist()} lies {beyond * 100:.1f} cm outside the workspace, which goes "
+            f"from {np.round(box.low, 3).tolist()} to {np.round(box.high, 3).tolist()} m."
+        )
+    goal = np.clip(wanted, box.low, box.high)
+    clearances = [
+        Clearance(at=via.at_fraction, axis=AXES.index(via.axis), metres=via.clearance_m) for via in request.vias
+    ]
+    response = discrete_response(Discrete())
+    way = float(np.linalg.norm(goal - hand)) + 2 * sum(abs(each.metres) for each in clearances)
+    return MotionPlan(
+        response=response,
+        start=hand,
+        weights=constrained_weights(response, hand, goal, clearances, box),
+        duration=max(PEAK * way / request.speed_m_s, 0.5),
+        goal_object=request.goal_object,
+        offset=np.array(request.goal_offset_m),
+        box=box,
+        gripper=tuple(GripperAct(s=event.at_fraction, closes=event.event == "close") for event in request.gripper),
+        rhythm=request.rhythmic,
+    )
+
+
+def plan_raw(
+    request: RawRequest,
+    goal_object: str,
+    hand: Float64[np.ndarray, " 3"],
+    objects: Mapping[str, NamedObject],
+    box: Box,
+    *,
+    closes: bool,
+    duration: float,
+) -> MotionPlan:
+    """The published weights, as they are. Raises ConfigError for an unknown object."""
+    _place(goal_object, objects)
+    when = crossing(request.weights[4], closes=closes)
+    return MotionPlan(
+        response=arm_response(),
+        start=hand,
+        weights=ROW_GAIN * np.array(request.weights[:3], dtype=np.float64),
+        duration=duration,
+        goal_object=goal_object,
+        offset=np.array([0.0, 0.0, request.height]),
+        box=box,
+        gripper=() if when is None else (GripperAct(s=when, closes=closes),),
+    )
+
+
+def begin(plan: MotionPlan) -> Moment:
+    return Moment(s=0.0, position=plan.start, speed=np.zeros(3))
+
+
+def followed(plan: MotionPlan, now: Moment, goal: Float64[np.ndarray, " 3"], seconds: Sequence[float]) -> list[Moment]:
+    """The next moments, `seconds` from now, ascending, if the goal stays. One that has moved is approached from where
+    the motion is, without a jump."""
+    end = plan.response.last
+    s = torch.tensor([now.s + each / plan.duration for each in seconds], dtype=torch.float64)
+    lines = linear_map(plan.response, s.clamp(max=end), moment=min(now.s, end))
+    values = np.concatenate([plan.weights, goal[:, None]], axis=1).T
+    state = np.stack([now.position, now.speed])
+    places = lines.given.numpy() @ state + lines.free.numpy() @ values
+    speeds = lines.given_speed.numpy() @ state + lines.free_speed.numpy() @ values
+    rows = zip(s.tolist(), places, speeds, strict=True)
+    return [Moment(s=moment, position=place, speed=speed) for moment, place, speed in rows]
+
+
+def commanded(plan: MotionPlan, moment: Moment) -> Float64[np.ndarray, " 3"]:
+    """Where the hand shall be: the motion and, after arrival, its rhythm, inside the box."""
+    aside = np.zeros(3)
+    if plan.rhythm is not None and 1.0 < moment.s < lasts(plan):
+        phase = 2 * math.pi * (moment.s - 1.0) * plan.duration / plan.rhythm.period_s
+        aside[AXES.index(plan.rhythm.axis)] = plan.rhythm.amplitude_m * math.sin(phase)
+    return np.clip(moment.position + aside, plan.box.low, plan.box.high)
+
+
+def lasts(plan: MotionPlan) -> float:
+    """Until s, arrival and rhythm included."""
+    swinging = 0.0 if plan.rhythm is None else plan.rhythm.cycles * plan.rhythm.period_s / plan.duration
+    return 1.0 + swinging
+
+
+def _place(name: str, objects: Mapping[str, NamedObject]) -> Float64[np.ndarray, " 3"]:
+    if name not in objects:
+        raise unknown_name("object", name, objects)
+    return objects[name].position

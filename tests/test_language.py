@@ -1,0 +1,258 @@
+"""Language models over a real local socket, what is read from their answers, and the policy that follows them."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import torch
+
+from volar.core.errors import ConfigError, EpisodeError
+from volar.core.objects import NamedObject
+from volar.nn.primitives.constrained import Box
+from volar.reasoning.following import Follower, Patience
+from volar.reasoning.language_model import Endpoint, EndpointConfig, Message
+from volar.reasoning.motion_plan import begin, commanded, followed, plan_raw, plan_request
+from volar.reasoning.motion_request import MotionRequest, Rhythm, Via, read_request
+from volar.reasoning.raw_weights import RawRequest, arm_response, crossing, read_weights
+
+ASKED = [Message(role="user", text="hello")]
+Reply = Callable[[BaseHTTPRequestHandler, dict], None]
+
+
+def completion(text: str | None, **message: object) -> bytes:
+    body = {"choices": [{"message": {"role": "assistant", "content": text, **message}}],
+            "usage": {"prompt_tokens": 11, "completion_tokens": 7}}  # fmt: skip
+    return json.dumps(body).encode()
+
+
+def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body)))
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@contextmanager
+def serving(*replies: Reply) -> Iterator[tuple[str, list[dict]]]:
+    """A server that gives these replies in turn, the last one for ever; its URL and the requests it saw."""
+    seen: list[dict] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.append({"path": self.path, "key": self.headers.get("Authorization"), **body})
+            replies[min(len(seen), len(replies)) - 1](self, body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def endpoint(url: str, waits: list[float] | None = None, **config: object) -> Endpoint:
+    waits = [] if waits is None else waits
+    return Endpoint(url, "small", key="secret", config=EndpointConfig(**config), sleep=waits.append)
+
+
+class TestEndpoint:
+    def test_speaks_chat_completions_with_schema_and_key_and_counts_tokens(self):
+        with serving(lambda handler, body: send(handler, completion("hi"))) as (url, seen):
+            answer = endpoint(url).answer(ASKED, schema={"type": "object"})
+        assert (answer.text, answer.read, answer.written, answer.attempts) == ("hi", 11, 7, 1)
+        assert seen[0]["path"] == "/v1/chat/completions" and seen[0]["key"] == "Bearer secret"
+        assert seen[0]["messages"] == [{"role": "user", "content": "hello"}]
+        assert seen[0]["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+    def test_the_key_is_in_no_description(self):
+        known = endpoint("http://127.0.0.1:1/v1")
+        assert "secret" not in repr(known) and "secret" not in json.dumps(known.describe())
+
+    def test_waits_as_a_rate_limit_says_and_tries_again(self):
+        waits: list[float] = []
+        limited = lambda handler, body: send(handler, b"slow down", 429, Retry_After="2.5")  # noqa: E731
+        with serving(limited, limited, lambda handler, body: send(handler, completion("ok"))) as (url, seen):
+            assert endpoint(url, waits).answer(ASKED).attempts == 3
+        assert all(wait >= 2.5 for wait in waits) and len(waits) == 2 and len(seen) == 3
+
+    def test_an_endpoint_without_schemas_is_asked_without_from_then_on(self):
+        refuses = lambda handler, body: send(handler, b'{"error": "unknown field response_format"}', 400)  # noqa: E731
+        with serving(refuses, lambda handler, body: send(handler, completion("ok"))) as (url, seen):
+            model = endpoint(url)
+            assert model.answer(ASKED, schema={"type": "object"}).text == "ok"
+            model.answer(ASKED, schema={"type": "object"})
+        assert ["response_format" in request for request in seen] == [True, False, False]
+        assert model.describe()["structured"] is False
+
+    @pytest.mark.parametrize(
+        ("reply", "message", "attempts"),
+        [
+            (lambda handler, body: send(handler, b"no such model", 404), "HTTP 404: no such model", 1),
+            (lambda handler, body: send(handler, b"oops", 500), "HTTP 500: oops", 3),
+            (lambda handler, body: send(handler, b"<html>"), "no chat completion: <html>", 3),
+            (lambda handler, body: send(handler, b'{"choices": []}'), "no chat completion", 3),
+            (lambda handler, body: send(handler, completion(None, refusal="I cannot")), "refuses: I cannot", 1),
+            (lambda handler, body: send(handler, b"x" * (2 << 20)), "too long", 1),
+        ],
+    )
+    def test_what_is_no_answer_is_said_and_only_what_passes_is_tried_again(self, reply, message, attempts):
+        with serving(reply) as (url, seen), pytest.raises(EpisodeError, match=message):
+            endpoint(url, retries=2).answer(ASKED)
+        assert len(seen) == attempts
+
+    def test_a_slow_stream_does_not_outlast_the_time_allowed(self):
+        def drip(handler: BaseHTTPRequestHandler, body: dict) -> None:
+            handler.send_response(200)
+            handler.end_headers()
+            for _ in range(100):
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+                threading.Event().wait(0.05)
+
+        with serving(drip) as (url, _), pytest.raises(EpisodeError, match=r"too slow|Timeout"):
+            endpoint(url, timeout=0.4, retries=0).answer(ASKED)
+
+    def test_nobody_there(self):
+        with pytest.raises(EpisodeError, match="gave no answer in 2 attempts: ConnectError"):
+            endpoint("http://127.0.0.1:9/v1", retries=1).answer(ASKED)
+        with pytest.raises(ConfigError, match="begins with http"):
+            endpoint("127.0.0.1:9")
+
+
+GOOD = {"goal_object": "red cube", "vias": [{"at_fraction": 0.5, "axis": "z", "clearance_m": 0.08}]}
+
+
+class TestRequest:
+    def test_is_found_among_prose_and_fences(self):
+        text = f"Sure! {{not json}} Here:\n```json\n{json.dumps(GOOD)}\n``` {{}}"
+        assert read_request(text, ["red cube"]).request.vias == (Via(at_fraction=0.5, axis="z", clearance_m=0.08),)
+
+    def test_numbers_out_of_range_are_clamped_and_named(self):
+        asked = {**GOOD, "speed_m_s": 5, "goal_offset_m": [0, 0, 2.0],
+                 "rhythmic": {"axis": "x", "amplitude_m": 1.0, "period_s": 2.0, "cycles": 3}}  # fmt: skip
+        found = read_request(json.dumps(asked), ["red cube"])
+        assert found.request.speed_m_s == 0.3 and found.request.goal_offset_m == (0, 0, 0.3)
+        assert found.request.rhythmic == Rhythm(axis="x", amplitude_m=0.1, period_s=2.0, cycles=3)
+        assert set(found.clamped) == {
+            "speed_m_s was 5, taken as 0.3",
+            "goal_offset_m.2 was 2, taken as 0.3",
+            "rhythmic.amplitude_m was 1, taken as 0.1",
+        }
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("I would rather not.", "no JSON object in the answer 'I would"),
+            ('{"goal_object": "red cub"}', "Did you mean 'red cube'"),
+            ('{"goal_object": "red cube", "speeed": 1}', "speeed"),
+            (
+                '{"goal_object": "red cube", "vias": [{"at_fraction": 0.5, "axis": "w", "clearance_m": 0}]}',
+                "vias.0.axis",
+            ),
+            ('{"goal_object": "red cube", "speed_m_s": NaN}', "speed_m_s"),
+            ('{"goal_object": 3}', "goal_object"),
+            ("{" * 5000, "no JSON object"),
+        ],
+    )
+    def test_what_is_wrong_is_said_in_words_for_the_model(self, text, message):
+        with pytest.raises(ConfigError, match=message):
+            read_request(text, ["red cube", "blue bowl"])
+
+
+OBJECTS = {"red cube": NamedObject(position=np.array([0.15, 0.05, 0.02]), size=np.array([0.03, 0.03, 0.03]))}
+BOX = Box(low=np.array([-0.25, -0.25, 0.01]), high=np.array([0.25, 0.25, 0.25]))
+HAND = np.array([-0.15, 0.0, 0.1])
+
+
+def followed_to_the_end(request: MotionRequest, *, moved: np.ndarray | None = None) -> tuple[np.ndarray, Follower]:
+    """The hand follows exactly. moved: where the object is from the first quarter on."""
+    plan = plan_request(request, HAND, OBJECTS, BOX)
+    follower, hand, path = Follower(plan, Patience(), closed=False), HAND, []
+    for number in range(5000):
+        there = OBJECTS if moved is None or number < 10 else {"red cube": NamedObject(position=moved, size=np.zeros(3))}
+        hand = follower.step(hand, plan.goal(there), 0.05)
+        path.append(hand)
+        if follower.finished:
+            break
+    return np.array(path), follower
+
+
+class TestMotion:
+    def test_goes_to_the_object_passes_the_via_point_and_closes_at_the_end(self):
+        request = MotionRequest(goal_object="red cube", vias=(Via(at_fraction=0.5, axis="y", clearance_m=0.1),),
+                                gripper=({"event": "close"},))  # fmt: skip
+        path, follower = followed_to_the_end(request)
+        assert follower.finished and follower.closed
+        assert np.linalg.norm(path[-1] - OBJECTS["red cube"].position) < 0.008
+        assert path[:, 1].max() > 0.1
+        assert np.linalg.norm(np.diff(path, axis=0), axis=1).max() < 0.05, "no jumps"
+
+    def test_an_object_that_moves_away_is_tracked_without_a_jump(self):
+        place = np.array([0.1, -0.15, 0.02])
+        path, follower = followed_to_the_end(MotionRequest(goal_object="red cube"), moved=place)
+        still, _ = followed_to_the_end(MotionRequest(goal_object="red cube"))
+        assert follower.finished and np.linalg.norm(path[-1] - place) < 0.008
+        jump, usual = (np.linalg.norm(np.diff(each, axis=0), axis=1).max() for each in (path, still))
+        assert jump < 2 * usual
+
+    def test_swings_after_arrival_as_often_as_told(self):
+        rhythm = Rhythm(axis="x", amplitude_m=0.03, period_s=1.0, cycles=4)
+        path, _ = followed_to_the_end(MotionRequest(goal_object="red cube", rhythmic=rhythm))
+        aside = path[:, 0] - OBJECTS["red cube"].position[0]
+        swings = aside[np.abs(path[:, 1] - 0.05) < 2e-3]
+        assert abs(np.abs(swings).max() - 0.03) < 0.003
+        assert 7 <= (np.diff(np.sign(swings[np.abs(swings) > 0.01])) != 0).sum() <= 8
+
+    def test_a_goal_out_of_reach_is_refused_with_the_distance(self):
+        with pytest.raises(ConfigError, match=r"20\.0 cm outside the workspace"):
+            plan_request(MotionRequest(goal_object="red cube", goal_offset_m=(0.3, 0.0, 0.0)), HAND, OBJECTS, BOX)
+        with pytest.raises(ConfigError, match="Did you mean 'red cube'"):
+            plan_request(MotionRequest(goal_object="redcube"), HAND, OBJECTS, BOX)
+
+
+class TestRawWeights:
+    def zeros(self, **rows: list[float]) -> dict:
+        order = ("x", "y", "z", "yaw", "gripper")
+        return {"weights": [rows.get(name, [0.0] * 11) for name in order], "angle": 0.0, "height": 0.05}
+
+    def test_moves_as_the_published_program(self):
+        """Peaks and end errors of weights in that program, measured by somebody else's code on its equations, in cm."""
+        response = arm_response()
+        s = np.linspace(0, 1, 1001)
+        rows = response.at(torch.tensor(s))[:, 3:].numpy()
+        measured = (
+            ([0], 0.5, 3.4, 0), ([1], 0.5, 6.8, 0.01), ([4], 0.5, 5.1, 0.16), ([7], 0.5, 1.5, 0.54),
+            ([0, 1, 2, 3], 0.9, 27.9, 0.23), ([7, 8, 9, 10], 0.9, 3.4, 2.4),
+        )  # fmt: skip
+        for indices, weight, peak, end in measured:
+            path = 100 * rows[:, indices].sum(1) * 20 * weight
+            assert path.max() == pytest.approx(peak, abs=0.15) and path[-1] == pytest.approx(end, abs=0.1)
+        assert crossing((0.0,) * 11, closes=True) == pytest.approx(0.13, abs=0.01)
+
+    def test_a_plan_ends_above_the_object(self):
+        request = read_weights(json.dumps(self.zeros(y=[0.5] + [0.0] * 10)))
+        plan = plan_raw(request, "red cube", HAND, OBJECTS, BOX, closes=False, duration=4.0)
+        moment = begin(plan)
+        (moment,) = followed(plan, moment, plan.goal(OBJECTS), [8.0])
+        assert np.abs(commanded(plan, moment) - OBJECTS["red cube"].position - [0, 0, 0.05]).max() < 0.002
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [({"weights": [[0.0] * 11] * 4}, "weights"), ({"angle": "left"}, "angle"), ({"speed": 1}, "speed")],
+    )
+    def test_wrong_answers_are_refused(self, change, message):
+        with pytest.raises(ConfigError, match=message):
+            read_weights(json.dumps({**self.zeros(), **change}))
+        assert isinstance(read_weights(json.dumps(self.zeros())), RawRequest)
