@@ -342,6 +342,24 @@ def test_discounted_return_of_a_success_is_that_of_the_value_targets():
 # ---- refusals and limits --------------------------------------------------------------------------------------------
 
 
+class Batched(BatchActor):
+    """Goes where it stands from, faster the farther, or `away` from every disc; counts how often its network runs."""
+
+    uses_images = False
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.calls, self.away = 0, away
+
+    def reset(self, seed: int) -> None:
+        pass
+
+    def act_many(self, rows, observations) -> list[Chunk]:
+        self.calls += 1
+        ways = [np.zeros(2) if self.away else 0.3 + seen.proprioception for seen in observations]
+        chunks = [np.tile(way, (4, 1)).astype(np.float32) for way in ways]
+        return [Chunk(actions=chunk, execute=2, evaluations=3) for chunk in chunks]
+
+
 class Forgetful(type(make_env("toy/reach-red"))):
     """Saves where everything is, but not a hidden wind that changes at every step."""
 
@@ -400,7 +418,9 @@ def test_a_budget_below_one_simulation_leaves_the_policy_and_says_so(planner, li
     assert "one simulation" in decisions[0].plan.fallback
 
 
-def test_time_is_overshot_by_one_edge_at_most():
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_time_is_overshot_by_one_edge_at_most(parallel):
+    """Also when several leaves share the time, each with edges of its own under way."""
     now = {"time": 0.0}
 
     class Slow(type(make_env("toy/reach-red"))):
@@ -409,7 +429,7 @@ def test_time_is_overshot_by_one_edge_at_most():
             return super().step(action)
 
     limit = Limit(simulations=10**6, seconds=50.0, clock=lambda: now["time"])
-    actor = planning_actor(limit=limit, policy=Wrong((0, 0)),
+    actor = planning_actor(limit=limit, policy=Batched(away=True), options={"parallel": parallel},
                            propose=partial(around_policy, spec=Slow("reach-red").spec.action, num=3, deviation=0.01),
                            config=SimulationConfig(edge=3, rollout=12))  # fmt: skip
     env = Slow("reach-red")
@@ -521,21 +541,6 @@ def test_wrong_dynamics_are_checked_and_named():
         with_error(make_env("toy/reach-red"), DynamicsError(mass=1.1))
 
 
-class Batched(BatchActor):
-    """Goes where it stands from, faster the farther; counts how often its network runs."""
-
-    uses_images = False
-    calls = 0
-
-    def reset(self, seed: int) -> None:
-        pass
-
-    def act_many(self, rows, observations) -> list[Chunk]:
-        self.calls += 1
-        rise = [np.tile(0.3 + seen.proprioception, (4, 1)).astype(np.float32) for seen in observations]
-        return [Chunk(actions=chunk, execute=2, evaluations=3) for chunk in rise]
-
-
 def test_simulations_at_once_come_out_as_one_by_one():
     """Leaves share one environment and one call of the network; nothing of the one may leak into the other."""
     env = make_env("toy/reach-red")
@@ -575,6 +580,21 @@ def test_workers_simulate_the_same_and_their_death_costs_no_result(tmp_path):
         assert result.key == wanted.key and result.total == wanted.total and result.steps == wanted.steps
     assert not all(result.finished for result in late) and all(result.steps <= 12 for result in late)
     assert (tmp_path / "died").exists()
+
+
+def test_a_worker_killed_in_the_middle_of_a_search_changes_nothing(tmp_path):
+    """Its simulations are done again: the same tree as without a pool, node by node."""
+    decisions: list[Decision] = []
+    with SimulatorPool(partial(mortal_simulator, tmp_path), 2) as pool:
+        for helpers in (None, pool):
+            actor = planning_actor(policy=Wrong(spread=0.5), propose=partial(from_policy, num=3), simulations=12,
+                                   config=SimulationConfig(edge=2, rollout=10), pool=helpers,
+                                   options={"parallel": 4, "stop_at_success": False},
+                                   journal=decisions.append)  # fmt: skip
+            run_episode(make_env("toy/reach-red"), actor, replace(job(), max_steps=2))
+    here, there = (decision.plan.tree for decision in decisions)
+    assert (tmp_path / "died").exists()
+    assert here == there and len(here["nodes"]) > 4
 
 
 # ---- library and proposals ------------------------------------------------------------------------------------------

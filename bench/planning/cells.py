@@ -79,4 +79,16 @@ def dynamics() -> dict[str, Cell]:
     }
 
 
-PARTS = {"budgets": partial(budgets, 3, 10, 30), "large": partial(budgets, 100), "dynamics": dynamics}
+def proposals() -> dict[str, Cell]:
+    """Whether other candidates than the policy's draws solve what its draws do not."""
+    return {
+        f"around-{count}": Cell(simulations=count, options={"parallel": 5}, proposals="around") for count in (10, 30)
+    }
+
+
+PARTS = {
+    "budgets": partial(budgets, 3, 10, 30),
+    "large": partial(budgets, 100),
+    "dynamics": dynamics,
+    "proposals": proposals,
+}
