@@ -10,7 +10,7 @@ from volar.envs.tabletop import scene
 from volar.envs.tabletop.grammar import Command
 from volar.envs.tabletop.motions import Action, around, carry, draw, press, push
 from volar.envs.tabletop.task import Scene, Ways, horizontal
-from volar.envs.tabletop.workbench import GOALS, HALF_HEIGHT, RADIUS, ROWS, SPOTS, free_spots, shape_of
+from volar.envs.tabletop.workbench import GOALS, HALF_HEIGHT, RADIUS, ROWS, SPOTS, WIDTH, free_spots, shape_of
 
 ON_REGION = 0.02  # metres from its centre
 OPENED, CLOSED = scene.DRAWER_TRAVEL - 0.01, 0.01  # metres that the drawer is out
@@ -76,9 +76,12 @@ def expert(command: Command, now: Scene, ways: Ways) -> Action:
         first = around(thing[:2], place[:2], _in_the_way(command, now))
         return push(now, thing, np.append(first, 0.0), RADIUS[shape])
     if command.verb in _WAY:
-        low = HALF_HEIGHT[shape] + 0.002
-        return carry(now, thing, place, grip=0.0, lift=0.09, tolerance=0.01, lower=low, release=True)
-    return carry(now, thing, place, grip=0.0, lift=0.09, tolerance=0.012, lower=0.055, release=True)
+        tolerance, low = 0.01, HALF_HEIGHT[shape] + 0.002
+    else:
+        tolerance, low = 0.012, 0.055
+    return carry(
+        now, thing, place, grip=0.0, lift=0.09, tolerance=tolerance, lower=low, release=True, width=WIDTH[shape]
+    )
 
 
 def _in_the_way(command: Command, now: Scene) -> Float64[np.ndarray, "n 3"]:

@@ -80,8 +80,10 @@ def scene_xml(things: Sequence[str]) -> str:
     return TEMPLATE.format(timestep=TIMESTEP, finger_range=FINGER_RANGE, things=joined, sensors=sensors)
 
 
-def free(number: int, geom: str, rgba: str) -> str:
-    return f'<body name="object_{number}"><freejoint/><geom {geom} rgba="{rgba}"/></body>'
+def free(number: int, geom: str, rgba: str, *more: str) -> str:
+    """A body that is moved by whatever pushes it. geom, more: attributes of each of its shapes."""
+    shapes = "".join(f'<geom {shape} rgba="{rgba}"/>' for shape in (geom, *more))
+    return f'<body name="object_{number}"><freejoint/>{shapes}</body>'
 
 
 def goal(parts: Sequence[str], name: str = "goal") -> str:

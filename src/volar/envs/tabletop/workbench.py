@@ -23,19 +23,25 @@ WITH_NOVEL = (*NOVEL, "red-cube", "green-ball", "blue-cylinder")
 REGION = 0.035  # metres, radius
 HALF_HEIGHT = {"cube": 0.015, "cylinder": 0.022, "ball": 0.017}  # metres
 RADIUS = {"cube": 0.018, "cylinder": 0.014, "ball": 0.017}  # metres; of a cube between half a side and half a diagonal
+WIDTH = {"cube": 0.03, "cylinder": 0.025, "ball": 0.034}  # metres, between the fingers
 GAP, GOAL_GAP = 0.07, 0.09  # metres between centres of things, and from a thing to a bowl or region
 SPOT_GAP, SPOT_GOAL_GAP = 0.036, 0.07  # metres between centres, where one more thing could be put down
 SPOTS = np.array([[x, y] for x in (0.044, 0.053) for y in (0.0, -0.014, 0.014)])  # metres, right of a thing
 ATTEMPTS, DARTS = 2000, 60
 LOW, HIGH = (-0.1, -0.21), (0.1, 0.02)  # metres, where things may lie
 _PURPLE = "0.6 0.2 0.7 1"
-# As slippery as said, whatever they touch: with more friction a pushed cylinder falls over and a pushed ball jams.
-_SMOOTH = 'priority="1" friction="0.4 0.005 {rolling}"'
+# As slippery and as hard as said, whatever they touch: with more friction what is pushed falls over or jams, and softer
+# things let the closing fingers sink in and spit them out.
+_SURFACE = 'priority="1" solref="0.01 1" solimp="0.97 0.99 0.001"'
 _GEOMS = {
-    "cube": f'type="box" size="0.015 0.015 0.015" mass="0.04" {_SMOOTH.format(rolling=0.0001)}',
-    "cylinder": f'type="cylinder" size="0.014 0.022" mass="0.04" {_SMOOTH.format(rolling=0.0001)}',
-    "ball": f'type="sphere" size="0.017" mass="0.03" condim="6" {_SMOOTH.format(rolling=0.003)}',
-}
+    "cube": [f'type="box" size="0.015 0.015 0.015" mass="0.04" friction="0.4 0.005 0.0001" {_SURFACE}'],
+    # Felt as four sides, for MuJoCo finds one touching point between a cylinder and a flat finger, and the grip slips.
+    "cylinder": [
+        'class="drawn" type="cylinder" size="0.015 0.022" mass="0"',
+        f'group="3" type="box" size="0.0125 0.0125 0.022" mass="0.04" friction="0.55 0.005 0.0001" {_SURFACE}',
+    ],
+    "ball": [f'type="sphere" size="0.017" mass="0.03" condim="6" friction="0.4 0.005 0.003" {_SURFACE}'],
+}  # fmt: skip
 
 
 def shape_of(thing: str) -> str:
@@ -47,7 +53,8 @@ def family(name: str, signs: Signs) -> Family:
     things = []
     for thing, row in ROWS.items():
         colour, shape = thing.split("-")
-        things.append(scene.free(row, _GEOMS[shape], scene.COLOURS[colour]))
+        geom, *more = _GEOMS[shape]
+        things.append(scene.free(row, geom, scene.COLOURS[colour], *more))
     goals = {
         "yellow-bowl": scene.bowl(), "blue-bowl": scene.bowl(scene.COLOURS["blue"]),
         "yellow-region": [scene.region(REGION)], "purple-region": [scene.region(REGION, _PURPLE)],
