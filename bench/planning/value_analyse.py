@@ -28,8 +28,10 @@ from volar.statistics.bootstrap import hierarchical_difference
 BUDGETS = (4, 12, 32)  # simulations: below, above and well above the number of candidates
 MOMENTS = (0.25, 0.5, 1.0)  # seconds of processor time
 PROPOSALS = ("policy", "around")
-RESAMPLES = 1000
+RESAMPLES = 500
+WHERE = ("mse", "oracle")
 Row = dict[str, Any]
+Node = list[Row]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,40 +119,56 @@ def _crossed(examples: Examples, config: ValueConfig) -> np.ndarray:
     return values
 
 
-def nodes_of(rows: Sequence[Row]) -> list[list[Row]]:
-    """Branches of one state together, where some solved the task and others did not."""
-    found: dict[tuple[Any, ...], list[Row]] = {}
+def nodes_of(rows: Sequence[Row]) -> list[Node]:
+    """Branches of one state together."""
+    found: dict[tuple[Any, ...], Node] = {}
     for row in rows:
         found.setdefault(tuple(row[key] for key in ("training", "proposals", "task", "scene", "step")), []).append(row)
-    return [node for node in found.values() if len({row["solved"] for row in node}) == 2]
+    return list(found.values())
 
 
-def among_siblings(nodes: Sequence[Sequence[Row]], head: str) -> float:
+def undecided(nodes: Sequence[Node]) -> list[Node]:
+    """Those where some branches solved the task and others did not."""
+    return [node for node in nodes if len({row["solved"] for row in node}) == 2]
+
+
+def over_all(nodes: Sequence[Node], head: str) -> float:
+    """Area under the curve for success, all states together."""
+    good, bad = (
+        np.array([row["values"][head] for node in nodes for row in node if row["solved"] is kind])
+        for kind in (True, False)
+    )
+    return area_under_curve(good, bad) if len(good) and len(bad) else float("nan")
+
+
+def among_siblings(nodes: Sequence[Node], head: str) -> float:
     """Share of pairs of siblings, one of which solved the task, that the head puts in the right order."""
     right = pairs = 0.0
-    for node in nodes:
+    for node in undecided(nodes):
         good, bad = ([row["values"][head] for row in node if row["solved"] is kind] for kind in (True, False))
         right += area_under_curve(np.array(good), np.array(bad)) * len(good) * len(bad)
         pairs += len(good) * len(bad)
     return right / pairs if pairs else float("nan")
 
 
-def picked(nodes: Sequence[Sequence[Row]], head: str) -> float:
-    """How much oftener the child of the highest value solved the task than a child drawn at random."""
+def picked(nodes: Sequence[Node], head: str) -> float:
+    """How much oftener the child of the highest value solved the task than a child drawn at random, where it matters
+    which one is taken."""
     gains = []
-    for node in nodes:
+    for node in undecided(nodes):
         best = max(row["values"][head] for row in node)
         solved = [row["solved"] for row in node]
         gains.append(np.mean([row["solved"] for row in node if row["values"][head] == best]) - np.mean(solved))
     return float(np.mean(gains)) if gains else float("nan")
 
 
-def gap_slope(nodes: Sequence[Sequence[Row]], head: str) -> float:
+def gap_slope(nodes: Sequence[Node], head: str) -> float:
     """Slope of a logistic regression: did the best child solve the task, on the gap between the best two values in
     deviations of the gap. 0 where the head's certainty says nothing."""
-    gaps = np.array([np.diff(np.sort([row["values"][head] for row in node])[-2:])[0] for node in nodes])
-    won = np.array([max(node, key=lambda row: row["values"][head])["solved"] for node in nodes], dtype=float)
-    if len(nodes) < 10 or gaps.std() == 0 or won.std() == 0:
+    some = undecided(nodes)
+    gaps = np.array([np.diff(np.sort([row["values"][head] for row in node])[-2:])[0] for node in some])
+    won = np.array([max(node, key=lambda row: row["values"][head])["solved"] for node in some], dtype=float)
+    if len(some) < 10 or gaps.std() == 0 or won.std() == 0:
         return float("nan")
     inputs, weights = np.stack([np.ones(len(gaps)), (gaps - gaps.mean()) / gaps.std()], axis=1), np.zeros(2)
     for _ in range(50):  # Newton's method, held back a little so that separated resamples stay finite
@@ -160,62 +178,56 @@ def gap_slope(nodes: Sequence[Sequence[Row]], head: str) -> float:
     return float(weights[1])
 
 
-def resampled(rows: Sequence[Row], statistic: Callable[[list[Row]], float], resamples: int = 300) -> dict[str, float]:
+def resampled(nodes: Sequence[Node], statistic: Callable[[Sequence[Node], str], float], head: str) -> dict[str, float]:
     """With percentile limits from drawing trainings and scenes anew."""
     random, cells = np.random.default_rng(0), {}
-    for row in rows:
-        cells.setdefault((row["training"], row["task"], row["scene"]), []).append(row)
-    places = sorted({(task, scene) for _, task, scene in cells})
+    for node in nodes:
+        cells.setdefault(cell_of(node), []).append(node)
+    places = sorted({cell[1:] for cell in cells})
     draws = []
-    for _ in range(resamples):
-        trainings = random.choice(SEEDS, len(SEEDS))
+    for _ in range(RESAMPLES):
+        trainings = random.choice(SEEDS, len(SEEDS)).tolist()
         drawn = [places[index] for index in random.integers(0, len(places), len(places))]
-        copies = [
-            {**row, "scene": (place, copy), "training": (training, turn)}
-            for turn, training in enumerate(trainings) for copy, place in enumerate(drawn)
-            for row in cells.get((training, *place), [])
-        ]  # fmt: skip
-        draws.append(statistic(copies))
+        draws.append(
+            statistic([node for seed in trainings for place in drawn for node in cells.get((seed, *place), [])], head)
+        )
     low, high = np.nanquantile(draws, [0.025, 0.975])
-    return {"estimate": statistic(list(rows)), "low": float(low), "high": float(high)}
+    return {"estimate": statistic(nodes, head), "low": float(low), "high": float(high)}
 
 
-def over_all(rows: Sequence[Row], head: str) -> float:
-    """Area under the curve for success, all states together."""
-    good, bad = (np.array([row["values"][head] for row in rows if row["solved"] is kind]) for kind in (True, False))
-    return area_under_curve(good, bad) if len(good) and len(bad) else float("nan")
+def cell_of(node: Node) -> tuple[int, str, int]:
+    return node[0]["training"], node[0]["task"], node[0]["scene"]
 
 
 def siblings(rows: Sequence[Row]) -> dict[str, Any]:
     """Of one kind of proposals."""
     nodes = nodes_of(rows)
+    statistics = {"all_states": over_all, "siblings": among_siblings, "picked": picked, "gap_slope": gap_slope}
     heads = {
-        head: {
-            "all_states": resampled(rows, lambda some, head=head: over_all(some, head)),
-            "siblings": resampled(rows, lambda some, head=head: among_siblings(nodes_of(some), head)),
-            "picked": resampled(rows, lambda some, head=head: picked(nodes_of(some), head)),
-            "gap_slope": resampled(rows, lambda some, head=head: gap_slope(nodes_of(some), head)),
-        }
+        head: {name: resampled(nodes, statistic, head) for name, statistic in statistics.items()}
         for head in rows[0]["values"]
-    }  # fmt: skip
-    first = {
-        (row["training"], row["task"], row["scene"]): row["solved"] for row in rows if row["own"] and not row["step"]
     }
-    own = {key: first.get(key) for key in {(row["training"], row["task"], row["scene"]) for row in rows}}
+    # The policy's own branch at the first step is its own episode.
+    own = {cell_of([row]): row["solved"] for row in rows if row["own"] and row["step"] == 0}
     groups = {
-        **{name: [row for row in rows if row["task"] == task] for name, task in TASKS.items()},
-        "policy solves it": [row for row in rows if own.get((row["training"], row["task"], row["scene"])) is True],
-        "policy fails": [row for row in rows if own.get((row["training"], row["task"], row["scene"])) is False],
-        "steps 0 to 23": [row for row in rows if row["step"] < 24],
-        "steps 24 to 71": [row for row in rows if 24 <= row["step"] < 72],
-        "steps 72 and later": [row for row in rows if row["step"] >= 72],
-    }  # fmt: skip
+        **{name: [node for node in nodes if node[0]["task"] == task] for name, task in TASKS.items()},
+        "policy solves it": [node for node in nodes if own.get(cell_of(node)) is True],
+        "policy fails": [node for node in nodes if own.get(cell_of(node)) is False],
+        "steps 0 to 23": [node for node in nodes if node[0]["step"] < 24],
+        "steps 24 to 71": [node for node in nodes if 24 <= node[0]["step"] < 72],
+        "steps 72 and later": [node for node in nodes if node[0]["step"] >= 72],
+    }
     where = {
-        name: {"states": len(nodes_of(some)), "mse": resampled(some, lambda s: among_siblings(nodes_of(s), "mse")),
-               "oracle": resampled(some, lambda s: among_siblings(nodes_of(s), "oracle"))}
-        for name, some in groups.items() if nodes_of(some)
+        name: {"states": len(undecided(some)), **{head: resampled(some, among_siblings, head) for head in WHERE}}
+        for name, some in groups.items() if undecided(some)
     }  # fmt: skip
-    return {"branches": len(rows), "states_of_both_outcomes": len(nodes), "heads": heads, "where": where}
+    spread = {head: float(np.mean([np.std([row["values"][head] for row in node]) for node in nodes])) for head in WHERE}
+    return {
+        "branches": len(rows), "states": len(nodes), "undecided": len(undecided(nodes)),
+        "spread_among_siblings": spread,
+        "spread_over_all": {head: float(np.std([row["values"][head] for row in rows])) for head in WHERE},
+        "heads": heads, "where": where,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
