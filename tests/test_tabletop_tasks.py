@@ -13,8 +13,9 @@ from volar.data.writer import DatasetWriter
 from volar.envs import make_env, make_expert
 from volar.envs.rollout import run_episode
 from volar.envs.state_bytes import pack, unpack
+from volar.envs.tabletop.grammar import parse
 from volar.envs.tabletop.task import Scene
-from volar.envs.tabletop.tasks import horizon, memory, obstacle
+from volar.envs.tabletop.tasks import chores, horizon, memory, obstacle
 from volar.envs.tabletop.world import Tabletop
 
 SHORT = [*obstacle.TASKS, "memory-0", "memory-1", "horizon-1", "horizon-2-knocked", "horizon-plan-2"]
@@ -273,6 +274,40 @@ def test_sub_tasks_count_in_their_order_only():
     assert horizon.Chain.of(env.task.advance(scene, held)).done == 0, "a held cube is not placed"
 
 
+# Chores --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", chores.LENGTHS)
+def test_chores_can_be_done_in_their_order(length):
+    env, verbs = Tabletop(f"chores-{length}", cameras={}), Counter()
+    for seed in range(8):
+        env.reset(seed)
+        plan = [chores.COMMANDS[int(row)] for row in env.scene.notes[1:]]
+        assert len(plan) == length
+        opened, moved, full = False, set(), set()
+        for command in plan:
+            verbs[command.verb] += 1
+            opened = command.verb == "open" or (opened and command.verb != "close")
+            assert command.thing is None or command.thing not in moved
+            assert opened if command.thing and command.place == "drawer" else command.place not in full
+            if command.thing:
+                moved.add(command.thing)
+                full |= {command.place} - {"drawer"}
+    assert set(verbs) == {"open", "close", "press", "in", "to"}
+
+
+def test_a_chore_is_said_when_it_is_due():
+    env = Tabletop("chores-2", cameras={})
+    act, said = expert_in(env, 0), []
+    for _ in range(300):
+        said.append(env.observe(images=False).instruction)
+        if env.step(act()).success:
+            break
+    plan = [chores.COMMANDS[int(row)] for row in env.scene.notes[1:]]
+    assert [parse(instruction) for instruction in dict.fromkeys(said)] == plan
+    assert env.measure()["subtasks_done"] == 2
+
+
 class Still(Actor):
     uses_images = False
 
@@ -293,7 +328,7 @@ def test_failures_are_told_apart(task, stage):
 # State ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["obstacle-50-narrow", "memory-1", "horizon-5-knocked"])
+@pytest.mark.parametrize("task", ["obstacle-50-narrow", "memory-1", "horizon-5-knocked", "chores-2"])
 def test_a_restored_run_replays_bit_identically(task):
     """Saved in the middle of what is remembered: while the lamp shines, after a knock, between sub-tasks."""
     env, fresh = Tabletop(task, cameras={}), Tabletop(task, cameras={})

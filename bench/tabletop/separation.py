@@ -1,4 +1,4 @@
-"""Do obstacle, memory and horizon tell policies apart? Oracle, random actions, demonstrations replayed blindly, and
+"""Do the families of tabletop tell policies apart? Oracle, random actions, demonstrations replayed blindly, and
 plain clones (regression on the state view, three training seeds) on the same scenes. Resumable.
 
 python bench/tabletop/separation.py run --out RUN [--only memory]    demonstrate, train, run
@@ -20,6 +20,8 @@ from volar.core.fingerprint import fingerprint
 from volar.core.robot import Actor, Chunk, Job, Observation
 from volar.envs import make_env, make_expert
 from volar.envs.controls import RandomActor
+from volar.envs.tabletop.tasks.attribute import DESCRIPTIONS
+from volar.envs.tabletop.tasks.compose import COMMANDS, TRAINED
 from volar.evaluation.episodes import evaluate
 from volar.evaluation.records import EpisodeRecord, read
 from volar.evaluation.run import Arm, RunInfo
@@ -36,6 +38,7 @@ LONG = {
     **dict.fromkeys(("obstacle-50-tall", "obstacle-50-wide", "obstacle-50-narrow"), 130),
     "memory-5": 230, "memory-20": 530, "horizon-plan-5": 550,
     **{f"horizon-{length}{ending}": 110 * length for length in (5, 10, 20, 50) for ending in ("", "-knocked")},
+    **{f"chores-{length}": 110 * length for length in (2, 5, 10)},
 }  # fmt: skip
 
 
@@ -55,7 +58,23 @@ STUDIES = {
     # The same scenes: in memory-0 the lamp shines on, so what differs is only what must be remembered.
     "memory": Study(learned=("memory-0", "memory-1"), met={"memory-0": 130, "memory-1": 130}),
     "horizon": Study(learned=("horizon-2",), met={"horizon-1": 120, "horizon-2": 220}),
-}
+    # Two of the commands that were shown, two whose words were shown in other company.
+    "compose": Study(
+        learned=tuple(name for name in TRAINED if COMMANDS[name].verb == "in"),
+        met=dict.fromkeys(
+            ("compose-put-red-cube-in-blue-bowl", "compose-put-green-ball-in-yellow-bowl",
+             "compose-put-red-cube-in-yellow-bowl", "compose-put-green-ball-in-drawer"), 120,
+        ),
+    ),
+    "attribute": Study(
+        learned=tuple(f"attribute-{description}" for description in DESCRIPTIONS),
+        met=dict.fromkeys(("attribute-largest", "attribute-left-of-red", "attribute-other-cube"), 120),
+    ),
+    "drawer": Study(
+        learned=("drawer-open", "drawer-close", "button-press"),
+        met=dict.fromkeys(("drawer-open", "drawer-close", "button-press"), 80),
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

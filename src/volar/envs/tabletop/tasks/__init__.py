@@ -3,6 +3,7 @@
 from volar.envs.tabletop.task import Task
 from volar.envs.tabletop.tasks import (
     attribute,
+    chores,
     compose,
     drawer,
     fork,
@@ -25,4 +26,5 @@ TASKS: dict[str, Task] = {
     **obstacle.TASKS,
     **memory.TASKS,
     **horizon.TASKS,
+    **chores.TASKS,
 }
