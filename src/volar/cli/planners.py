@@ -21,13 +21,14 @@ from volar.planning.actor import Decision, Follow, PlanningActor
 from volar.planning.drawing import most_visited, tree_svg
 from volar.planning.library import ChunkLibrary, fit_library
 from volar.planning.mismatch import DynamicsError, with_error
-from volar.planning.planner import Limit
+from volar.planning.planner import Limit, Way
 from volar.planning.proposals import around_policy, from_library, from_policy
 from volar.planning.simulation import Propose, SimulationConfig, Value
 
 Proposals = Literal["around", "policy", "library"]
 PARTS, WHOLE = "decisions", "decisions.jsonl"
-PICTURES = 16  # nodes of a drawn tree that get one
+PICTURES = 16  # nodes of a drawn tree that get a film strip
+FRAMES = 3  # of such a strip, from the state before an edge to that behind it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +112,10 @@ class PlannerMaker:
     def _draw(self, arm: str, decision: Decision) -> None:
         tree = decision.plan.tree
         assert tree is not None
-        env = make_env(self.task, cameras=self.cameras)
+        env = self._simulator()
         try:
-            assert isinstance(env, RestorableEnv)
             shown = most_visited(tree, PICTURES) if self.cameras else set()
-            states = {key: decision.plan.states[key] for key in sorted(shown)}
-            pictures = {key: _picture(env, state) for key, state in states.items()}
+            pictures = {key: _strip(env, decision.plan.ways[key]) for key in sorted(shown)}
         finally:
             env.close()
         title = f"{arm}, {self.task}, seed {decision.seed}, decision {decision.number + 1}"
@@ -125,12 +124,19 @@ class PlannerMaker:
         write_files({folder / f"{arm}-{decision.seed}-{decision.number}.svg": drawing.encode()})
 
 
-def _picture(env: RestorableEnv, state: bytes) -> str:
-    from volar.evaluation.films import film_strip
+def _strip(env: RestorableEnv, way: Way) -> str:
+    """The first camera's film of that way, as a data URI."""
+    from volar.evaluation.films import film_strip, shown_frames
 
-    env.restore(state)
-    frames = next(iter(env.observe().images.values()))[None]
-    return f"data:image/jpeg;base64,{base64.b64encode(film_strip(frames, count=1)).decode()}"
+    env.restore(way.state)
+    moments = shown_frames(len(way.actions) + 1, count=FRAMES)
+    frames = []
+    for number in range(len(way.actions) + 1):
+        if number > 0:
+            env.step(env.spec.action.clip(way.actions[number - 1]))
+        if number in moments:
+            frames.append(next(iter(env.observe().images.values())))
+    return f"data:image/jpeg;base64,{base64.b64encode(film_strip(np.stack(frames), count=FRAMES)).decode()}"
 
 
 def note_decision(folder: Path, arm: str, task: str, decision: Decision) -> None:

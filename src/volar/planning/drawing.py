@@ -10,7 +10,7 @@ from typing import Any
 from volar.core.errors import ConfigError
 
 COLUMN, ROW, MARGIN = 96, 120, 60  # pixels between nodes, between levels, and around all
-THUMB = 72  # side of a picture
+STRIP, THUMB = 180, 60  # width and height of a film strip
 INK, FAINT, CHOSEN = "#222", "#9aa5b1", "#c2410c"
 
 
@@ -19,17 +19,19 @@ def tree_svg(
     most: int = 60,
 ) -> str:  # fmt: skip
     """tree: as `Tree.to_json` gives it. chosen: the root's edge that was taken, as a place among its edges in ascending
-    order. pictures: node key -> data URI. most: nodes drawn, those visited most; how many are left out is written."""
+    order. pictures: node key -> data URI of a film strip. most: nodes drawn, those visited most; how many are left out
+    is written."""
     if most < 1:
         raise ConfigError(f"A picture of a tree shows at least 1 node, got most={most}.")
     nodes, root = tree["nodes"], tree["root"]
     shown = most_visited(tree, most)
     children = _children(nodes, root, shown)
     places: dict[str, tuple[float, int]] = {}
-    width = MARGIN * 2 + COLUMN * max(1, _place(root, children, places, 0, 0.0))
+    column = STRIP + 16 if pictures else COLUMN
+    width = MARGIN * 2 + column * max(1, _place(root, children, places, 0, 0.0))
     depth = max(level for _, level in places.values())
     height = MARGIN * 2 + ROW * depth + THUMB
-    at = {key: (MARGIN + COLUMN * (x + 0.5), float(MARGIN + ROW * level)) for key, (x, level) in places.items()}
+    at = {key: (MARGIN + column * (x + 0.5), float(MARGIN + ROW * level)) for key, (x, level) in places.items()}
     numbers = sorted(map(int, nodes[root]["edges"]))
     taken = None if chosen is None else numbers[chosen]
     top = max(1, nodes[root]["visits"])
@@ -114,7 +116,7 @@ def _line(start: tuple[float, float], end: tuple[float, float], edge: Mapping[st
 def _circle(place: tuple[float, float], node: Mapping[str, Any], top: int, picture: str | None) -> str:
     x, y = place
     if picture is not None:
-        corner = f'x="{x - THUMB / 2:.1f}" y="{y - THUMB / 2:.1f}" width="{THUMB}" height="{THUMB}"'
+        corner = f'x="{x - STRIP / 2:.1f}" y="{y - THUMB / 2:.1f}" width="{STRIP}" height="{THUMB}"'
         return f'<image href="{escape(picture)}" {corner}/><rect {corner} fill="none" stroke="{INK}"/>'
     radius = 4 + 14 * math.sqrt(node["visits"] / top)
     fill = INK if node["over"] else "white"

@@ -25,6 +25,7 @@ from volar.planning.planner import (
     Simulate,
     Simulated,
     Spent,
+    Way,
     fall_back,
 )
 from volar.planning.value import SCALES, scaled
@@ -91,6 +92,15 @@ class Tree:
                 kept[node.key] = node
                 waiting += [self.nodes[edge.child] for edge in node.edges.values()]
         return Tree(known, kept)
+
+    def ways(self) -> dict[str, Way]:
+        """To every node, by key."""
+        found = {
+            edge.child: Way(state=node.state, actions=edge.actions)
+            for node in self.nodes.values()
+            for edge in node.edges.values()
+        }
+        return {**found, self.root.key: Way(state=self.root.state, actions=np.zeros((0, 0), np.float32))}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, the same for the same search: what golden files and pictures are made of."""
@@ -369,5 +379,5 @@ class TreeSearch(Planner):
             values=values,
             chosen=chosen,
             tree=tree.to_json(),
-            states={key: node.state for key, node in tree.nodes.items()},
+            ways=tree.ways(),
         )

@@ -172,13 +172,21 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a node of a tree was reached: an edge's actions, from `state`. The root is where its own way begins."""
+
+    state: bytes
+    actions: Float32[np.ndarray, "m a"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A decision. actions: what to do next, an edge. solution: all actions to the first simulated success, if any.
 
     chunks, visits, values: what was tried at the root, how often, and its mean return. chosen: row of these;
     None where nothing was simulated and `actions` is the policy's own chunk.
     fallback: why the policy decided alone; "" where the planner did.
-    tree: the search tree as plain JSON, None for planners without one. states: of its nodes, by key.
+    tree: the search tree as plain JSON, None for planners without one. ways: to its nodes, by key.
     """
 
     actions: Float32[np.ndarray, "m a"]
@@ -190,7 +198,7 @@ class Plan:
     chosen: int | None = None
     fallback: str = ""
     tree: dict[str, Any] | None = None
-    states: Mapping[str, bytes] = field(default_factory=dict)
+    ways: Mapping[str, Way] = field(default_factory=dict)
 
 
 class Planner(ABC):
