@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from volar.cli import main
-from volar.core.errors import ConfigError
+from volar.core.errors import ConfigError, EpisodeError
 from volar.core.model import Budget, Predicted
 from volar.core.robot import Camera, Observation, RobotSpec
 from volar.data.normalize import Normalizer, exact_statistics
@@ -155,7 +155,7 @@ def test_a_budget_is_for_all_members_together(evaluations, spent):
     members = [policy(seed=s) for s in (0, 1)]
     assert chunk_of(composed(*members, budget=Budget(evaluations=evaluations))).evaluations == spent
     with pytest.raises(ConfigError, match="budget of 1 evaluations is too small for 2"):
-        chunk_of(composed(*members, budget=Budget(evaluations=1)))
+        composed(*members, budget=Budget(evaluations=1))
     assert shared(Budget(seconds=2.0), 2).seconds == 2.0
 
 
@@ -295,7 +295,11 @@ def test_more_that_is_refused():
     with pytest.raises(ConfigError, match="speak tokens in different ways"):
         composed(speakers[0], policy("blockwise", tokenizer="bins"), how="mixture")
     with pytest.raises(ConfigError, match="takes no budget"):
-        chunk_of(composed(speakers[0], speakers[0], how="mixture", budget=Budget(evaluations=9)))
+        composed(speakers[0], speakers[0], how="mixture", budget=Budget(evaluations=9))
+    with pytest.raises(ConfigError, match="too small for 6 policies or draws"):
+        composed(policy(), policy(), how="vote", draws=3, budget=Budget(evaluations=5))
+    with pytest.raises(EpisodeError, match="among 2, and the environment shows 3"):
+        chunk_of(composed(policy(), policy()), replace(seen(), proprioception=np.zeros(3, np.float32)))
 
 
 # ---- the folder and the commands ------------------------------------------------------------------------------------

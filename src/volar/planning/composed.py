@@ -19,7 +19,7 @@ from volar.core.errors import ConfigError, EpisodeError
 from volar.core.model import UNLIMITED, Batch, Budget, FieldDecoder, LogitDecoder, Sample
 from volar.core.robot import BatchActor, Chunk, Observation
 from volar.planning.composable import require_composable
-from volar.planning.compose import mixed_predictor, read_weights, shared, solve_combined, vote
+from volar.planning.compose import by_strangeness, mixed_predictor, read_weights, shared, solve_combined, vote
 from volar.planning.composition import Composition, is_composition, read_composition, union_robot
 from volar.policies.actor import PolicyActor
 from volar.policies.compute import INSTRUCTION, count_policy
@@ -47,6 +47,9 @@ class ComposedActor(BatchActor):
         self.weights = weights[asked]
         self.members = tuple(PolicyActor(policies[index], execute=execute) for index in asked)
         self.solver = policies[int(heavy.argmax())].decoder
+        shared(budget, composition.draws * len(asked))
+        if budget.limited and composition.how in ("mixture", "product"):
+            raise ConfigError("A mixture of token distributions speaks until the chunk is whole; it takes no budget.")
         self.uses_images = any(member.policy.robot.cameras for member in self.members)
         column = {name: place for place, name in enumerate(self.robot.proprioception)}
         self._columns = [[column[name] for name in member.policy.robot.proprioception] for member in self.members]
@@ -98,8 +101,6 @@ class ComposedActor(BatchActor):
                 self.solver, fields, self.weights, **given, budget=self.budget, energies=how == "conjunction"
             )
         assert isinstance(self.solver, LogitDecoder)
-        if self.budget.limited:
-            raise ConfigError("A mixture of token distributions speaks until the chunk is whole; it takes no budget.")
         predictors = [each.predictor(context) for each, context in pairs if isinstance(each, LogitDecoder)]
         predictor = mixed_predictor(predictors, self.weights, geometric=how == "product")
         sample = self.solver.speak(predictor, **given)
@@ -119,7 +120,7 @@ class ComposedActor(BatchActor):
             if self.composition.how == "vote":
                 best = vote(np.stack([chunk.actions for chunk in chunks]), weights)
             else:
-                best = int(np.argmin([np.inf if each.strangeness is None else each.strangeness for each in chunks]))
+                best = by_strangeness(chunks)
             taken.append(replace(chunks[best], evaluations=sum(chunk.evaluations for chunk in chunks)))
         return taken
 
