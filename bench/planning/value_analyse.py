@@ -43,8 +43,10 @@ class Analyse(Places):
 
 def searches(rows: Sequence[Row]) -> dict[str, Any]:
     arms = list(dict.fromkeys(row["arm"] for row in rows))
-    complete = [scene for scene in sorted({row["scene"] for row in rows})
-                if sum(row["scene"] == scene for row in rows) == len(arms) * len(SEEDS) * len(TASKS)]  # fmt: skip
+    complete = [
+        scene for scene in sorted({row["scene"] for row in rows})
+        if sum(row["scene"] == scene for row in rows) == len(arms) * len(SEEDS) * len(TASKS)
+    ]  # fmt: skip
 
     def table(arm: str, measure: Callable[[Row], float]) -> np.ndarray:
         """[trainings tasks scenes]"""
@@ -57,9 +59,8 @@ def searches(rows: Sequence[Row]) -> dict[str, Any]:
     counted, timed = [arm for arm in arms if "timed" not in arm], [arm for arm in arms if "timed" in arm]
     content: dict[str, Any] = {"scenes": len(complete), "paired": len(complete) * len(TASKS) * len(SEEDS), "arms": {}}
     for arm in arms:
-        reference, key, limits = "search", "simulations", BUDGETS
-        if arm in timed:
-            reference, key, limits = "timed search", "seconds", MOMENTS
+        key, limits = ("seconds", MOMENTS) if arm in timed else ("simulations", BUDGETS)
+        reference = "timed search" if arm in timed else "around: search" if arm.startswith("around") else "search"
         rates = {limit: table(arm, by_budget(limit, key)) for limit in limits}
         others = {limit: table(reference, by_budget(limit, key)) for limit in limits}
         entry: dict[str, Any] = {

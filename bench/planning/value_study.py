@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +19,7 @@ from cells import BASES, FIRST_SCENE, SEEDS
 
 from volar.cli.data_branches import Branches, record_branches
 from volar.cli.data_rollouts import Rollouts, record_rollouts
+from volar.cli.planners import Proposals, proposer
 from volar.core.fingerprint import fingerprint
 from volar.core.model import Budget
 from volar.core.robot import RestorableEnv
@@ -27,7 +27,6 @@ from volar.envs import make_env
 from volar.planning.mcts import SearchConfig, Tree, search
 from volar.planning.oracle import oracle_return
 from volar.planning.planner import Limit, Root, Simulate, Spent
-from volar.planning.proposals import from_policy
 from volar.planning.simulation import SimulationConfig, Simulator, Value, state_key
 from volar.planning.value_config import ValueConfig
 from volar.planning.value_head import load_value
@@ -54,13 +53,15 @@ HEADS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Searching:
-    """One arm. head: "" for none. rollout: control steps behind an edge. timed: ends by time, not by simulations."""
+    """One arm. head: "" for none. rollout: control steps behind an edge. timed: ends by time, not by simulations.
+    proposals: further draws of the policy, or chunks around its own."""
 
     head: str = ""
     scale: Literal["raw", "min_max", "z_score"] = "z_score"
     rollout: int = MAX_STEPS
     oracle: bool = False
     timed: bool = False
+    proposals: Proposals = "policy"
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -76,6 +77,9 @@ ARMS = {
     "random z_score": Searching(head="random"),
     "shuffled z_score": Searching(head="shuffled"),
     "oracle z_score": Searching(oracle=True),
+    "around: search": Searching(proposals="around"),
+    "around: mse z_score": Searching(head="mse", proposals="around"),
+    "around: oracle z_score": Searching(oracle=True, proposals="around"),
     "timed search": Searching(timed=True),
     "timed, value for roll-outs": Searching(head="mse", rollout=0, timed=True, options={"rollout_weight": 0.0}),
 }
@@ -172,7 +176,8 @@ def _once(command: Search, env: Any, actor: PolicyActor, seed: int, scene: int, 
     if arm.head:
         value = load_value(command.out / "heads" / f"{arm.head}-{seed}", actor, policy=command.policy(seed))
     config = SimulationConfig(edge=EXECUTE, rollout=arm.rollout)
-    simulator = Simulator(env, actor, partial(from_policy, num=CANDIDATES), config=config, value=value)
+    propose = proposer(arm.proposals, env.spec.action, CANDIDATES, None)
+    simulator = Simulator(env, actor, propose, config=config, value=value)
     env.reset(scene)
     seen, state = env.observe(), env.save()
     simulator.begin(seen.instruction)
