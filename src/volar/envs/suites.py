@@ -3,16 +3,26 @@
 A benchmark keeps its suites in a module of its own, which is imported when one of them is asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 
 from volar.core.errors import ConfigError, unknown_name
+from volar.envs.perturbation import LEVELS
+from volar.envs.perturbation import TABLE as AXES
 
 BENCHMARKS = {
+    "libero": "volar.envs.suites_libero",
     "metaworld": "volar.envs.suites_metaworld",
+    "tabletop": "volar.envs.suites_tabletop",
 }  # the first word of a suite's name -> module with `suites() -> tuple[Suite, ...]`
+SEEDED = "drawn from the episode's seed"
+ROBUSTNESS = (
+    "Read the curves, not the mean of tasks: it mixes the unperturbed world with seven kinds of change.",
+    "Levels are compared with level 0 on the same scenes. A flat curve that begins low shows no robustness.",
+    "The sizes of levels are this benchmark's own; numbers are not those of LIBERO-Plus or LIBERO-PRO.",
+)
 SATURATED = 0.95  # success from which what is left to gain is no larger than what 100 episodes can tell apart
 
 
@@ -67,6 +77,13 @@ class Suite:
             else ("not saturated")
         )
         return f"Best value known here: {best.value:.1%} ({best.method}); {told}."
+
+
+def graded(tasks: Iterable[str]) -> tuple[str, ...]:
+    """Each task unperturbed, and at every level of every axis."""
+    return tuple(
+        name for task in tasks for name in (task, *(f"{task}@{axis}={level}" for axis in AXES for level in LEVELS))
+    )
 
 
 def find_suite(name: str) -> Suite:

@@ -4,7 +4,7 @@ itself. ML asks whether tasks that were never trained on can be done; volar adap
 from collections.abc import Iterable
 
 from volar.envs.metaworld import ALL_V3_ENVIRONMENTS, ML10_V3, ML45_V3, MT10_V3
-from volar.envs.suites import Published, Suite
+from volar.envs.suites import ROBUSTNESS, SEEDED, Published, Suite, graded
 
 EPISODES = 50  # the package draws 50 goals per task (`_N_GOALS`)
 MAX_STEPS = 500  # the package's own limit, max_path_length
@@ -18,6 +18,7 @@ READING = (
     "report less.",
     "Pictures: camera corner4. Reach, push and pick-place show their goal as a sphere and do not name it.",
 )
+BASIC = ("faucet-open", "drawer-open", "button-press-topdown", "push")
 SPLIT = (
     "Test tasks were not trained on. ML's own protocol lets the learner adapt with a few episodes of the test task; "
     "volar does not, so values of meta-learning papers are not comparable.",
@@ -50,7 +51,11 @@ def suites() -> tuple[Suite, ...]:
         _suite("metaworld-ml10-test", ML10_V3["test"], reading=SPLIT),
         _suite("metaworld-ml45-train", ML45_V3["train"]),
         _suite("metaworld-ml45-test", ML45_V3["test"], reading=SPLIT),
-    )
+        Suite(
+            name="metaworld-robustness", tasks=graded(f"metaworld/{task}" for task in BASIC), episodes=20,
+            max_steps=MAX_STEPS, first_seed=FIRST_SEED, initial_states=SEEDED, success=SUCCESS, reading=ROBUSTNESS,
+        ),
+    )  # fmt: skip
 
 
 def _suite(
@@ -58,6 +63,6 @@ def _suite(
 ) -> Suite:  # fmt: skip
     return Suite(
         name=name, tasks=tuple(f"metaworld/{each.removesuffix('-v3')}" for each in names), episodes=EPISODES,
-        max_steps=MAX_STEPS, first_seed=FIRST_SEED, initial_states="drawn from the episode's seed",
+        max_steps=MAX_STEPS, first_seed=FIRST_SEED, initial_states=SEEDED,
         success=SUCCESS, reading=(*READING, *reading), published=published,
     )  # fmt: skip
