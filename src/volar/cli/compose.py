@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,23 +68,25 @@ class Compose:
 
 @dataclass(frozen=True)
 class PointMaker:
-    """Makes the actor of a point of the search, whose arm is its weights in JSON; all points share the policies."""
+    """Makes the actor of a point of the search, whose arm is its weights in JSON. In one process all points share the
+    policies, since only one of them acts at a time."""
 
     members: tuple[Path, ...]
     composition: Composition
     execute: int
     evaluations: int | None
+    _loaded: "list[Policy]" = field(default_factory=list, init=False, repr=False)
 
     def __call__(self, arm: str) -> Actor:
         from volar.core.model import UNLIMITED, Budget
         from volar.planning.composed import ComposedActor
 
+        if not self._loaded:
+            self._loaded.extend(_policies(self.members))
         composition = replace(self.composition, weights=json.loads(arm))
         budget = UNLIMITED if self.evaluations is None else Budget(evaluations=self.evaluations)
         names = [str(member) for member in self.members]
-        return ComposedActor(
-            _policies(self.members), composition, names=names, execute=self.execute, budget=budget
-        )  # fmt: skip
+        return ComposedActor(self._loaded, composition, names=names, execute=self.execute, budget=budget)
 
 
 def _policies(members: tuple[Path, ...]) -> "list[Policy]":
