@@ -58,8 +58,8 @@ def course(env, actions, look_every=10):
 # Every environment ---------------------------------------------------------------------------------------------------
 
 
-def test_every_environment_is_tried_here():
-    assert {task.partition("/")[0] for task in ONE_TASK_EACH} == set(TABLE)
+def test_every_environment_is_tried_here_or_in_a_file_of_its_own():
+    assert {task.partition("/")[0] for task in ONE_TASK_EACH} | {"libero", "remote"} == set(TABLE)
 
 
 @pytest.mark.parametrize("task", ONE_TASK_EACH)
