@@ -257,4 +257,6 @@ def test_a_level_that_lacks_a_task_or_whose_episodes_broke_is_no_point_of_the_cu
     (curve,) = robustness_curves(tuple(won), ("policy",), records(won))
     assert [(level.level, level.scored, level.drop) for level in curve.levels] == [(1, 2, None)]
     assert curve.levels[0].rate.estimate == pytest.approx(0.5) and curve.area is None
+    begun = {"toy/a": [True], "toy/a@light=1": []}
+    assert robustness_curves(tuple(begun), ("policy",), records(begun)) == (), "level 0 alone is no curve"
     assert robustness_curves(("toy/a", "theirs@home"), ("policy",), records({"toy/a": [True]})) == ()

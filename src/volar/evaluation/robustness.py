@@ -76,7 +76,7 @@ def _curve(
         met = [won.get((arm, f"{base}@{axis}={level}" if level else base), {}) for base in bases]
         if all(met):
             levels.append(_level(level, met, clean))
-    if not levels:
+    if not levels or not levels[-1].level:
         return None
     places, rates = [each.level for each in levels], [each.rate.estimate for each in levels]
     area = float(np.trapezoid(rates, places)) / (places[-1] - places[0]) if len(levels) > 1 else None
