@@ -73,22 +73,23 @@ def rows_of(runs: Path) -> Iterator[Row]:
             )  # fmt: skip
 
 
-def outcomes(rows: Sequence[Row], part: str, base: str, cell: str) -> np.ndarray | None:
-    """[trainings scenes] of the scenes that every training has met; None where there are none."""
+def outcomes(rows: Sequence[Row], part: str, base: str, cell: str) -> dict[int, list[bool]]:
+    """scene -> success of every training, where all of them have met it."""
     known = {(row.training, row.scene): row.success
              for row in rows if (row.part, row.base, row.cell) == (part, base, cell)}  # fmt: skip
     scenes = sorted({scene for _, scene in known if all((seed, scene) in known for seed in SEEDS)})
-    return np.array([[known[seed, scene] for scene in scenes] for seed in SEEDS]) if scenes else None
+    return {scene: [known[seed, scene] for seed in SEEDS] for scene in scenes}
 
 
-def difference(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> dict[str, Any]:
-    """first minus second, each [trainings scenes] per task with the same trainings in both: these and the scenes are
-    resampled together. p: McNemar's exact test over all pairs."""
-    size = min(len(each[0]) for each in (*first, *second))
-    apart = np.stack([a[:, :size].astype(float) - b[:, :size] for a, b in zip(first, second, strict=True)], axis=1)
-    interval = hierarchical_difference(apart, np.zeros_like(apart[:1]), seed=0)
-    pairs = [count_pairs(a[:, :size].ravel(), b[:, :size].ravel()) for a, b in zip(first, second, strict=True)]
-    return {**asdict(interval), "p": mcnemar_stratified(pairs), "pairs": sum(pair.total for pair in pairs)}
+def difference(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """First minus second of each task's pair [trainings scenes], both of the same trainings: these and the scenes are
+    resampled together. p: McNemar's exact test over all pairs of episodes."""
+    apart = np.full((len(SEEDS), len(pairs), max(first.shape[1] for first, _ in pairs)), np.nan)
+    for task, (first, second) in enumerate(pairs):
+        apart[:, task, : first.shape[1]] = first.astype(float) - second
+    interval = hierarchical_difference(apart, np.where(np.isnan(apart[:1]), np.nan, 0.0), seed=0)
+    counts = [count_pairs(first.ravel(), second.ravel()) for first, second in pairs]
+    return {**asdict(interval), "p": mcnemar_stratified(counts), "pairs": sum(count.total for count in counts)}
 
 
 def cell_figures(rows: Sequence[Row]) -> dict[str, Any]:
@@ -107,78 +108,67 @@ def cell_figures(rows: Sequence[Row]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def others_of(cell: str) -> tuple[str, ...]:
+    """The arms that this one is compared with."""
+    if cell.startswith("open_loop"):
+        return "policy", cell.replace("open_loop", "replan")
+    return ("policy", cell.replace(*PLANNERS)) if cell.startswith(PLANNERS[0]) else ("policy",)
+
+
 def study(rows: Sequence[Row]) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "cells": {},
-        "minus_policy": {},
-        "search_minus_best_of_n": {},
-        "open_loop_minus_replan": {},
-    }
-    for part, base in dict.fromkeys((row.part, row.base) for row in rows):
-        mine = [row for row in rows if (row.part, row.base) == (part, base)]
-        alone = outcomes(rows, "budgets" if part == "proposals" else part, base, "policy")
-        for cell in dict.fromkeys(row.cell for row in mine):
-            name = f"{part}/{base}/{cell}"
-            found["cells"][name] = cell_figures([row for row in mine if row.cell == cell])
-            ours = outcomes(rows, part, base, cell)
-            if cell != "policy" and ours is not None and alone is not None:
-                found["minus_policy"][name] = difference([ours], [alone])
-            other = outcomes(rows, part, base, cell.replace(*PLANNERS)) if cell.startswith(PLANNERS[0]) else None
-            if ours is not None and other is not None:
-                found["search_minus_best_of_n"][name] = difference([ours], [other])
-            other = outcomes(rows, part, base, cell.replace("open_loop", "replan"))
-            if cell.startswith("open_loop") and ours is not None and other is not None:
-                found["open_loop_minus_replan"][name] = difference([ours], [other])
-    return {**found, "pooled": pooled(rows)}
-
-
-def pooled(rows: Sequence[Row]) -> dict[str, Any]:
-    """All tasks of a part together, each with the same weight."""
-    found = {}
+    """Every arm, and its differences on every task and on all of them, each task with the same weight."""
+    cells: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     for part in dict.fromkeys(row.part for row in rows):
         for cell in dict.fromkeys(row.cell for row in rows if row.part == part):
-            each = {base: outcomes(rows, part, base, cell) for base in BASES}
-            for other in ("policy", cell.replace(*PLANNERS), cell.replace("open_loop", "replan")):
-                against = {base: outcomes(rows, part, base, other) for base in BASES}
-                shared = [base for base in BASES if each[base] is not None and against[base] is not None]
-                if other != cell and len(shared) > 1:
-                    pairs = [(each[base], against[base]) for base in shared]
-                    ours, theirs = ([pair[side] for pair in pairs if pair[side] is not None] for side in (0, 1))
-                    found[f"{part}/{cell} minus {other}"] = {"bases": shared, **difference(ours, theirs)}
-    return found
+            pairs: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+            for base in BASES:
+                mine = [row for row in rows if (row.part, row.base, row.cell) == (part, base, cell)]
+                if mine:
+                    cells[f"{part}/{base}/{cell}"] = cell_figures(mine)
+                ours = outcomes(rows, part, base, cell)
+                for other in others_of(cell) if cell != "policy" else ():
+                    theirs = outcomes(rows, "budgets" if part == "proposals" else part, base, other)
+                    common = sorted(ours.keys() & theirs.keys())
+                    if common:
+                        arms = (np.array([arm[scene] for scene in common]).T for arm in (ours, theirs))
+                        pairs.setdefault(other, {})[base] = next(arms), next(arms)
+            for other, each in pairs.items():
+                own = {base: difference([pair]) for base, pair in each.items()}
+                all_of_them = {"all": difference(list(each.values()))} if len(each) > 1 else {}
+                differences[f"{part}/{cell} minus {other}"] = {**own, **all_of_them}
+    return {"cells": cells, "differences": differences}
 
 
 def percent(interval: Mapping[str, float]) -> str:
     return f"{100 * interval['estimate']:.0f} ({100 * interval['low']:.0f} to {100 * interval['high']:.0f})"
 
 
-def points(interval: Mapping[str, float] | None) -> str:
-    if interval is None:
-        return ""
+def points(interval: Mapping[str, float]) -> str:
     low, high = (100 * interval[side] for side in ("low", "high"))
     return f"{100 * interval['estimate']:+.0f} ({low:+.0f} to {high:+.0f}), p {interval['p']:.2g}"
 
 
 def tables(found: Mapping[str, Any]) -> str:
     lines = ["# Tables of the planning study", "",
-             "Success in % with 95 % intervals over episodes; differences in points, trainings and scenes resampled",
-             "together, p of McNemar's exact test; see [planning.md](../planning.md).", "",
-             "| part/policy/arm | episodes | success | minus policy alone | search minus best-of-N | simulations | "
-             "simulator steps = success checks | s per decision | unsolved at the first decision | of these solved "
-             "later |",
-             "| " + " | ".join(["---"] * 10) + " |"]  # fmt: skip
+             "Success in % with 95 % intervals over episodes. Simulations and simulator steps, each with a success check,",
+             "are means per episode; seconds are wall time on shared cores. See [planning.md](../planning.md).", "",
+             "| part/policy/arm | episodes | success | simulations | simulator steps | s per decision | "
+             "unsolved at the first decision | of these solved later |",
+             "| " + " | ".join(["---"] * 8) + " |"]  # fmt: skip
     for name, cell in found["cells"].items():
-        checks = f"{cell['simulator_steps_per_episode']:.0f}"
         assert cell["checks_per_episode"] == cell["simulator_steps_per_episode"], "every step is checked"
         values = [
-            name, cell["episodes"], percent(cell["success"]), points(found["minus_policy"].get(name)),
-            points(found["search_minus_best_of_n"].get(name)), f"{cell['simulations_per_episode']:.0f}", checks,
-            f"{cell['seconds_per_decision']:.2f}", cell["unsolved_at_first_decision"], cell["of_these_solved_later"],
+            name, cell["episodes"], percent(cell["success"]), f"{cell['simulations_per_episode']:.0f}",
+            f"{cell['simulator_steps_per_episode']:.0f}", f"{cell['seconds_per_decision']:.2f}",
+            cell["unsolved_at_first_decision"], cell["of_these_solved_later"],
         ]  # fmt: skip
         lines.append("| " + " | ".join(map(str, values)) + " |")
-    for title, key in (("Open loop minus replanning", "open_loop_minus_replan"), ("All tasks", "pooled")):
-        lines += ["", f"## {title}", "", "| arms | pairs | difference |", "| --- | --- | --- |"]
-        lines += [f"| {name} | {each['pairs']} | {points(each)} |" for name, each in found[key].items()]
+    lines += ["", "## Differences", "",
+              "In points; trainings and scenes resampled together, p of McNemar's exact test.", "",
+              "| arms | task | pairs | difference |", "| --- | --- | --- | --- |"]  # fmt: skip
+    lines += [f"| {name} | {task} | {one['pairs']} | {points(one)} |"
+              for name, each in found["differences"].items() for task, one in each.items()]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
