@@ -213,7 +213,10 @@ def test_a_state_of_another_perturbation_and_a_hand_camera_are_refused():
     riding = make_env("metaworld/push@camera=1", cameras={"gripperPOV": 32})
     with pytest.raises(ConfigError, match="ride on the robot"):
         riding.reset(0)
-    riding.close()
+    bolted = make_env("metaworld/bin-picking@layout=1", cameras={})
+    with pytest.raises(ConfigError, match="would leave the bin"):
+        bolted.reset(0)
+    riding.close(), bolted.close()
 
 
 def test_the_record_says_what_was_perturbed():

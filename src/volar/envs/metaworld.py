@@ -72,6 +72,7 @@ SAVED = (
     ":begun",
 )  # beside the task's own variables, hence the colons
 BACKGROUND = ("world", "tablelink", "RetainingWall")  # bodies
+BOLTED = {"bin-picking": "the bin, which stays"}  # tasks whose objects cannot be moved alone
 FIXED = 3e-3  # metres: ranges of a coordinate narrower than this only make it a range
 PLAIN = (np.ndarray, np.generic, int, float, type(None))
 
@@ -159,6 +160,8 @@ class MetaWorld(PerturbableWorld):
         return tuple(geom for geom in range(model.ngeom) if model.body(model.geom_bodyid[geom]).name in BACKGROUND)
 
     def reset_displaced(self, seed: int, displacement: Displacement) -> None:
+        if displacement.outward and self.task in BOLTED:
+            raise ConfigError(f"{self.task} has no axis layout: what is placed would leave {BOLTED[self.task]}.")
         env = self._env
         env.hand_init_pos = self._hand + displacement.hand
         env._random_reset_space = self._ranges
