@@ -26,7 +26,7 @@ DIFFERENCES = (
     *((MIXED.format(w), FRONT) for w in WEIGHTS[1:]),
     *((MIXED.format(w), SIDE) for w in WEIGHTS[1:-1]),
     (HALF, "flow/twins-front"), (HALF, "flow/twins-side"), ("flow/twins-front", FRONT), ("flow/twins-side", SIDE),
-    ("flow/axis", HALF), ("flow/vote", HALF), ("flow/vote", FRONT), ("flow/true-half", "flow/true-first"),
+    ("flow/axis", HALF), ("flow/axis", FRONT), ("flow/axis", SIDE), ("flow/vote", HALF), ("flow/vote", FRONT), ("flow/true-half", "flow/true-first"),
     ("flow/true-first", HALF),
     *((f"equilibrium/{name}", f"equilibrium/{alone}") for name in EQUILIBRIUM for alone in ("front", "side")),
     *((f"equilibrium/{name}", "equilibrium/convex") for name in EQUILIBRIUM[1:]),
@@ -74,6 +74,8 @@ def outcomes(found: Iterable[Row]) -> dict[str, np.ndarray]:
     for cell, known in grouped.items():
         scenes = sorted({scene for _, _, scene in known})
         whole = [s for s in scenes if all((seed, task, s) in known for seed in SEEDS for task in TASKS)]
+        if not whole:
+            continue
         arrays[cell] = np.array([[[known[seed, task, s] for s in whole] for task in TASKS] for seed in SEEDS])
     return arrays
 
@@ -82,10 +84,13 @@ def interval_of(success: np.ndarray) -> Interval:
     return mean_rate(success.sum((0, 2)).tolist(), [success.shape[0] * success.shape[2]] * len(TASKS))
 
 
-def difference(first: np.ndarray, second: np.ndarray, task: int | None = None) -> Interval:
+def difference(first: np.ndarray, second: np.ndarray, task: int | None = None, *, anew: bool = False) -> Interval:
+    """For these trained policies, which both arms share, by resampling scenes; anew: for policies trained again."""
     scenes = min(first.shape[2], second.shape[2])  # the first ones are the same
     chosen = slice(None) if task is None else slice(task, task + 1)
     a, b = (each[:, chosen, :scenes].astype(float) for each in (first, second))
+    if not anew:
+        a, b = a.mean(0, keepdims=True), b.mean(0, keepdims=True)
     return hierarchical_difference(a, b, seed=0)
 
 
@@ -144,10 +149,14 @@ def tables(found: Mapping[str, np.ndarray], evaluations: Mapping[str, float]) ->
         each = [wilson(int(success[:, k].sum()), success[:, k].size) for k in range(len(TASKS))]
         told = [percent(one) for one in (*each, interval_of(success))]
         lines.append(f"| {cell} | {evaluations[cell]:.1f} | " + " | ".join(told) + " |")
-    lines += ["", "| difference | " + " | ".join(TASKS) + " | mean |", "| --- " * (len(TASKS) + 2) + "|"]
+    lines += [
+        "", "| difference | " + " | ".join(TASKS) + " | mean | mean, trained anew |", "| --- " * (len(TASKS) + 3) + "|"
+    ]  # fmt: skip
     for first, second in DIFFERENCES:
         if first in found and second in found:
-            told = [points(difference(found[first], found[second], k)) for k in (*range(len(TASKS)), None)]
+            pair = found[first], found[second]
+            told = [points(difference(*pair, k)) for k in (*range(len(TASKS)), None)]
+            told.append(points(difference(*pair, anew=True)))
             lines.append(f"| {first} minus {second} | " + " | ".join(told) + " |")
     return "\n".join(lines) + "\n"
 
@@ -167,8 +176,13 @@ def main(command: Analyse) -> None:
         "tasks": TASKS, "training_seeds": SEEDS,
         "scenes": {cell: success.shape[2] for cell, success in judged.items()},
         "rates": {cell: asdict(interval_of(success)) for cell, success in judged.items()},
-        "differences": {f"{a} minus {b}": asdict(difference(judged[a], judged[b])) for a, b in DIFFERENCES
-                        if a in judged and b in judged},
+        "differences": {
+            f"{a} minus {b}": {
+                "these": asdict(difference(judged[a], judged[b])),
+                "anew": asdict(difference(judged[a], judged[b], anew=True)),
+            }
+            for a, b in DIFFERENCES if a in judged and b in judged
+        },
     }  # fmt: skip
     if grid:
         results["search"] = searched(grid, judged)
