@@ -23,7 +23,7 @@ class Endurance:
 
     task: str = "tabletop/horizon-5-knocked"
     episodes: int = 10_000
-    steps: int = 20
+    steps: int = 5
 
 
 def resident() -> float:

@@ -33,7 +33,7 @@ VIEW = "tabletop-state"
 TRAININGS = (0, 1, 2)
 DEMONSTRATIONS, STEPS, HORIZON, EXECUTE = 100, 1000, 16, 8
 SCENES = range(5000, 5050)
-LONG_SCENES = range(5000, 5020)
+LONG_SCENES = range(5000, 5010)
 LONG = {
     **dict.fromkeys(("obstacle-50-tall", "obstacle-50-wide", "obstacle-50-narrow"), 130),
     "memory-5": 230, "memory-20": 530, "horizon-plan-5": 550,
