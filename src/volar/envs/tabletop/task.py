@@ -3,6 +3,7 @@
 Functions of a `Scene`; MuJoCo is not needed here.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -93,4 +94,4 @@ def standing(points: Float64[np.ndarray, "n 2"], height: float) -> Float64[np.nd
 
 def horizontal(first: Float64[np.ndarray, " _"], second: Float64[np.ndarray, " _"]) -> float:
     """Metres between two points, or the positions of two poses, as seen from above."""
-    return float(np.linalg.norm(first[:2] - second[:2]))
+    return math.dist(first[:2].tolist(), second[:2].tolist())
