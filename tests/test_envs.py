@@ -167,7 +167,7 @@ def test_a_non_finite_action_is_refused_and_changes_nothing(task, bad):
         ("tabletop/froke", None, "Did you mean 'fork'"),
         ("tabletop/fork", {"fromt": 64}, "Did you mean 'front'"),
         ("tabletop/fork", {"top": 0}, "at least 1 pixel"),
-        ("tabletop-state/fork", {"front": 64}, "without '-state'"),
+        ("tabletop-state/fork", {"fromt": 64}, "Did you mean 'front'"),
         ("metawrold/reach", None, "Did you mean 'metaworld'"),
         ("faucet-open", None, "environment/task"),
     ],
