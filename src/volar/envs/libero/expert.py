@@ -1,13 +1,13 @@
-"""A scripted expert for LIBERO tasks: it reads poses and shapes of all things from the simulator, takes hold of what the
-goal names and puts it where the goal says."""
+"""A scripted expert for LIBERO tasks: it reads poses and shapes of all things from the simulator, takes hold of what
+the goal names and puts it where the goal says."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from volar.core.errors import ConfigError
+from volar.core.errors import ConfigError, unknown_name
 from volar.core.robot import Chunk, Env, Observation, PrivilegedActor, RestorableEnv
-from volar.envs.libero.grasps import Grasp, clearance, find_grasps, surface_points
+from volar.envs.libero.grasps import UP, Grasp, clearance, find_grasps, surface_points
 from volar.envs.libero.motion import CLOSED, OPEN, Motion, move, stay
 from volar.envs.libero.scene import Goal, Scene
 
@@ -26,7 +26,8 @@ class SceneEnv(RestorableEnv):
 
 
 class LiberoExpert(PrivilegedActor):
-    """Works off the conditions of the task's goal one after the other; holds still when it knows nothing more to do."""
+    """Works off the conditions of the task's goal one after the other, and holds still when it knows nothing more to
+    do. A task that asks for more than picking and placing is refused by `bind`."""
 
     privileged = ("simulator state: poses and shapes of all things",)
 
@@ -37,6 +38,9 @@ class LiberoExpert(PrivilegedActor):
         if not isinstance(env, SceneEnv):
             raise ConfigError(f"LIBERO's expert acts in LIBERO only, not in {type(env).__name__}.")
         self._scene = env.scene
+        for goal in self._scene.goals:
+            if goal.predicate not in SKILLS:
+                raise unknown_name("skill of LIBERO's expert", goal.predicate, SKILLS)
         self._course = self._work()
 
     def act(self, observation: Observation) -> Chunk:
@@ -56,15 +60,18 @@ def ordered(goals: tuple[Goal, ...]) -> Iterator[Goal]:
 
 
 def put(scene: Scene, goal: Goal) -> Motion:
+    """Pick and place, again with another grasp where a thing slips or does not end up where it should."""
     assert goal.target is not None
     tried: list[Grasp] = []
     for _ in range(ATTEMPTS):
         before = scene.position(goal.subject)[2]
         yield from pick(scene, goal.subject, tried)
         if scene.position(goal.subject)[2] > before + LIFTED:
-            break
-        yield from stay(scene, OPEN, steps=4)
-    yield from place(scene, goal.subject, goal.target)
+            yield from place(scene, goal.subject, goal.target)
+        else:
+            yield from stay(scene, OPEN, steps=4)
+        if scene.met[scene.goals.index(goal)]:
+            return
 
 
 def pick(scene: Scene, name: str, tried: list[Grasp]) -> Motion:
@@ -77,8 +84,8 @@ def pick(scene: Scene, name: str, tried: list[Grasp]) -> Motion:
     tried.append(grasp)
     yield from go_over(scene, grasp.position[:2], grasp.rotation, OPEN, below=0.02)
     yield from move(scene, grasp.position, grasp.rotation, OPEN, near=EXACT)
-    yield from stay(scene, CLOSED, steps=8)
-    yield from move(scene, grasp.position + [0, 0, 0.06], grasp.rotation, CLOSED, steps=20)
+    yield from stay(scene, CLOSED, steps=14)  # 8 until the fingers are told to be shut
+    yield from move(scene, grasp.position + 0.06 * UP, grasp.rotation, CLOSED, steps=20)
 
 
 def place(scene: Scene, name: str, target: str) -> Motion:
@@ -97,7 +104,7 @@ def place(scene: Scene, name: str, target: str) -> Motion:
         height += 0.01
     yield from move(scene, np.append(over, height), rotation, CLOSED, steps=50)
     yield from stay(scene, OPEN, steps=8)
-    yield from move(scene, scene.hand + [0, 0, 0.1], rotation, OPEN, steps=20)
+    yield from move(scene, scene.hand + 0.1 * UP, rotation, OPEN, steps=20)
 
 
 def go_over(

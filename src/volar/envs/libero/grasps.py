@@ -10,13 +10,14 @@ from volar.envs.libero.scene import Boxes
 WIDEST = 0.036  # half of what fits between the open fingers, metres
 LEVEL = 0.45  # sine of the steepest slope at which two fingers still hold a piece's sides
 DEPTHS = (0.02, 0.03, 0.04)  # of the fingertips below the top of the piece that is held
-BELOW_TOP = 0.032  # where a thing is best held, under its highest point
+BELOW_TOP = 0.031  # where a thing is best held, under its highest point
 FLOOR = 0.008  # between the point between the fingertips and what the thing stands on
-ENOUGH = 0.012  # clearance beyond which more is no better
+ENOUGH = 0.005  # clearance beyond which more is no better
 ABOVE = (0.03, 0.07, 0.12)  # heights at which the way down must be free
 SPACING = 0.015  # of the points that stand for the gripper, metres
 NEARBY = 0.3  # metres around a grasp in which boxes count
 SHORTLIST = 24
+UP = np.array([0.0, 0.0, 1.0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +81,11 @@ def _poses(thing: Boxes, hand: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]
         top = corners[piece, :, 2].max()
         for axis in np.flatnonzero((np.abs(thing.rotation[piece, 2]) < LEVEL) & (thing.half[piece] < WIDEST)):
             rotation = _least_turn(thing.rotation[piece, :, axis], hand)
+            normal = thing.rotation[piece, :, axis]
+            slope = -normal[:2] * normal[2] / (normal[:2] @ normal[:2])  # how far a wall leans out, per metre of height
             for depth in DEPTHS:
-                position = np.append(center[:2], max(top - depth, floor))
+                height = max(top - depth, floor)
+                position = np.append(center[:2] + slope * (height - center[2]), height)
                 poses.setdefault(tuple(np.round([*position, *rotation[:, 0]], 3)), (position, rotation))
     return list(poses.values())
 
@@ -89,7 +93,7 @@ def _poses(thing: Boxes, hand: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]
 def _least_turn(fingers: np.ndarray, hand: np.ndarray) -> np.ndarray:
     """Both fingers are alike, so the hand may open along `fingers` or against it."""
     sign = 1.0 if fingers @ hand[:, 0] >= 0 else -1.0
-    return pointing(sign * fingers, np.array([0.0, 0.0, -1.0]))
+    return pointing(sign * fingers, -UP)
 
 
 def _rated(
@@ -100,12 +104,12 @@ def _rated(
     corners = thing.corners()
     away = np.linalg.norm(position[:2] - thing.center[:, :2].mean(0))
     ideal = max(corners[..., 2].max() - BELOW_TOP, corners[..., 2].min() + FLOOR)
-    merit = min(free, ENOUGH) - 0.002 * turn - 0.05 * away - 0.2 * abs(position[2] - ideal)
+    merit = min(free, ENOUGH) - 0.004 * turn - 0.05 * away - 0.5 * abs(position[2] - ideal)
     return Grasp(position=position, rotation=rotation, clearance=free, merit=float(merit))
 
 
 def _with_way_down(grasp: Grasp, near: Boxes, points: np.ndarray) -> Grasp:
-    ways = [clearance(points, grasp.position + [0, 0, up], grasp.rotation, near) for up in ABOVE]
+    ways = [clearance(points, grasp.position + up * UP, grasp.rotation, near) for up in ABOVE]
     free = min(grasp.clearance, *ways)
     lost = min(grasp.clearance, ENOUGH) - min(free, ENOUGH)
     return Grasp(position=grasp.position, rotation=grasp.rotation, clearance=free, merit=grasp.merit - lost)

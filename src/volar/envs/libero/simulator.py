@@ -32,7 +32,14 @@ class Hazard:
 
 
 # Measured by bench/libero/settle.py, records in bench/libero/settle.json.
-MUJOCO = (Hazard(first=(3, 3, 0), last=(3, 3, 0), broken=None),)
+MUJOCO = (
+    Hazard(first=(3, 3, 0), last=(3, 3, 0), broken=None),
+    Hazard(
+        first=(3, 4, 0), last=(99, 0, 0),
+        broken="since 3.4.0 boxes touch otherwise, and in spatial/5 the bowl does not come to rest on the ramekin "
+        "(google-deepmind/mujoco commit 8838368, LIBERO issue 141)",
+    ),
+)  # fmt: skip
 
 
 def require_version(installed: str) -> None:

@@ -10,11 +10,13 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from volar.core.errors import ConfigError, unknown_name
 
 VARIANTS = ("lan", "object", "swap", "task")  # of LIBERO-PRO; its `env` variant was released without its resources
 INITIAL_STATES = 50  # published, per task
+FIRST_EVALUATION_SEED = 100_000  # from here on episodes begin at published states; demonstrations use smaller seeds
 # Control steps until time-out, from openvla/openvla `run_libero_eval.py`: a little above the longest demonstration.
 HORIZONS = {"spatial": 220, "object": 280, "goal": 300, "10": 520, "90": 400}
 
@@ -78,5 +80,5 @@ def find_task(name: str) -> Task:
 
 
 @cache
-def _content() -> dict[str, dict[str, list[str]]]:
+def _content() -> dict[str, Any]:
     return json.loads(files("volar.envs.libero").joinpath("tasks.json").read_text(encoding="utf-8"))

@@ -5,14 +5,14 @@ and success; pictures by our own renderer, upright or as published data sets hav
 # pyright: reportAttributeAccessIssue=false
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from volar.core.errors import ConfigError, RobotFault, unknown_name
 from volar.core.evidence import Signs, Stage
@@ -20,7 +20,7 @@ from volar.core.robot import ActionSpec, Camera, Observation, RobotSpec, Step
 from volar.envs.libero.expert import LiberoExpert, SceneEnv
 from volar.envs.libero.scene import Scene
 from volar.envs.libero.simulator import PACKAGE, build, files_of, initial_states, require_packages
-from volar.envs.libero.tasks import INITIAL_STATES, find_task, suite_names, tasks_of
+from volar.envs.libero.tasks import FIRST_EVALUATION_SEED, INITIAL_STATES, find_task, suite_names, tasks_of
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.state_bytes import label_of, pack, unpack
 
@@ -75,24 +75,32 @@ SIGNS = Signs(
 )
 
 
+def published_robot(cameras: Sequence[str], *, side: int) -> RobotSpec:
+    """What the numbers of data sets such as HuggingFaceVLA/libero mean, and what a policy trained on them must meet
+    here. cameras: their feature names without `observation.images.`; side: of their pictures, in pixels."""
+    return _robot(dict.fromkeys(cameras, side))
+
+
+def axis_angle(quaternion: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, " 3"]:
+    """Of (w, x, y, z), angle from 0 to 2 pi: q and -q give different numbers, which published policies have learned."""
+    w = float(np.clip(quaternion[0], -1, 1))
+    sine = np.sqrt(1 - w * w)
+    return np.zeros(3) if np.isclose(sine, 0, atol=1e-9) else quaternion[1:] * 2 * np.arccos(w) / sine
+
+
 class Libero(SceneEnv):
     """One task, for example `goal/7-turn_on_the_stove`. cameras: name in VIEWS -> side in pixels.
 
-    Episode k begins at the published initial state k mod 50; what those states leave open (where fixtures stand, within
-    the centimetres that the task file allows) is drawn from k. Success is the task file's goal at any step.
+    From seed 100,000 on, where evaluations begin, episode k starts from the published initial state k mod 50; what
+    those leave open (where fixtures stand, within the centimetres that the task file allows) is drawn from k. Below,
+    where demonstrations begin, LIBERO's own sampler places everything by k: nobody trains on what is judged.
+    Success is the task file's goal at any step.
     There is no time limit of its own: `volar.envs.libero.tasks.Task.horizon` is the published one.
     """
 
     def __init__(self, task: str, *, cameras: Mapping[str, int] | None = None) -> None:
         self._task = find_task(task)
-        sizes = dict(DEFAULT_CAMERAS if cameras is None else cameras)
-        for name, size in sizes.items():
-            if name not in VIEWS:
-                raise unknown_name("LIBERO camera", name, VIEWS)
-            if size < 1:
-                raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
-        declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
-        self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
+        self._spec = _robot(DEFAULT_CAMERAS if cameras is None else cameras)
         require_packages()
         problem, states = files_of(self._task)
         self._starts = initial_states(states)
@@ -101,7 +109,7 @@ class Libero(SceneEnv):
             _reset(self._world)  # hides the marks of the gripper, which a restored world must not show either
         self._model, self._data = self._world.sim.model._model, self._world.sim.data._data
         self._model.geom_group[self._model.geom_group == COLLISION] = HIDDEN
-        self.pictures = Offscreen(self._model, declared)
+        self.pictures = Offscreen(self._model, self._spec.cameras)
         self._physics = np.empty(mujoco.mj_stateSize(self._model, PHYSICS))
         self.scene = Scene(self._world)
         self._steps = 0
@@ -132,7 +140,8 @@ class Libero(SceneEnv):
         with _numpy_seeded(seed):
             _reset(world)
         robot.gripper.current_action = np.zeros(robot.gripper.dof)  # which only a new model would forget
-        world.sim.set_state_from_flattened(self._starts[seed % len(self._starts)])
+        if seed >= FIRST_EVALUATION_SEED:
+            world.sim.set_state_from_flattened(self._starts[seed % len(self._starts)])
         world.sim.forward()
         world._post_process()
         for _ in range(SETTLE_STEPS):
@@ -201,7 +210,8 @@ class Libero(SceneEnv):
             "render_recipe": RENDER_RECIPE,
             "frame_size": {camera.name: camera.height for camera in self._spec.cameras},
             "mirrored_as_published": [camera.name for camera in self._spec.cameras if VIEWS[camera.name].mirrored],
-            "initial_states": f"published, seed modulo {INITIAL_STATES}; fixtures drawn from the seed",
+            "initial_states": f"seeds from {FIRST_EVALUATION_SEED}: published, seed modulo {INITIAL_STATES}, fixtures "
+            "drawn from the seed; below: drawn from the seed by LIBERO's sampler",
             "settle_steps": SETTLE_STEPS,
             "success": "the task file's goal at any step",
             "control_rate_hz": RATE_HZ,
@@ -232,7 +242,7 @@ class Libero(SceneEnv):
         robot, data = self._world.robots[0], self._data
         hand = data.body(robot.robot_model.eef_name).xquat
         return np.concatenate([
-            data.site_xpos[robot.eef_site_id], _axis_angle(hand), data.qpos[robot._ref_gripper_joint_pos_indexes],
+            data.site_xpos[robot.eef_site_id], axis_angle(hand), data.qpos[robot._ref_gripper_joint_pos_indexes],
         ]).astype(np.float32)  # fmt: skip
 
     def _render(self, camera: Camera) -> UInt8[np.ndarray, "_ _ 3"]:
@@ -241,11 +251,14 @@ class Libero(SceneEnv):
         return np.ascontiguousarray(image[:, ::-1]) if view.mirrored else image
 
 
-def _axis_angle(quaternion: np.ndarray) -> np.ndarray:
-    """Of (w, x, y, z), angle from 0 to 2 pi: q and -q give different numbers, which published policies have learned."""
-    w = float(np.clip(quaternion[0], -1, 1))
-    sine = np.sqrt(1 - w * w)
-    return np.zeros(3) if np.isclose(sine, 0, atol=1e-9) else quaternion[1:] * 2 * np.arccos(w) / sine
+def _robot(sizes: Mapping[str, int]) -> RobotSpec:
+    for name, size in sizes.items():
+        if name not in VIEWS:
+            raise unknown_name("LIBERO camera", name, VIEWS)
+        if size < 1:
+            raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
+    declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
+    return RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
 
 
 def _reset(world: Any) -> None:
