@@ -151,8 +151,9 @@ def points(interval: Mapping[str, float]) -> str:
 
 def tables(found: Mapping[str, Any]) -> str:
     lines = ["# Tables of the planning study", "",
-             "Success in % with 95 % intervals over episodes. Simulations and simulator steps, each with a success check,",
-             "are means per episode; seconds are wall time on shared cores. See [planning.md](../planning.md).", "",
+             "Success in % with 95 % intervals over episodes. Simulations and simulator steps, every",
+             "one with a success check, are means per episode; seconds are wall time on shared cores. See",
+             "[planning.md](../planning.md).", "",
              "| part/policy/arm | episodes | success | simulations | simulator steps | s per decision | "
              "unsolved at the first decision | of these solved later |",
              "| " + " | ".join(["---"] * 8) + " |"]  # fmt: skip

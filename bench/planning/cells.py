@@ -86,9 +86,20 @@ def proposals() -> dict[str, Cell]:
     }
 
 
+def verified() -> dict[str, Cell]:
+    """The same candidates without a tree: best-of-N, each run beginning with another one."""
+    options = {"parallel": 5, "candidates": True}
+    return {
+        f"flat-around-{count}": Cell(planner="best_of_n", simulations=count, options=options, proposals="around")
+        for count in (10, 30)
+    }
+
+
 PARTS = {
     "budgets": partial(budgets, 3, 10, 30),
     "large": partial(budgets, 100),
     "dynamics": dynamics,
     "proposals": proposals,
+    "short": partial(budgets, 3, 10),
+    "verified": verified,
 }
