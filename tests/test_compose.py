@@ -383,12 +383,13 @@ def test_weights_are_searched_on_scenes_of_their_own(saved, tmp_path, capsys):
              "--parts", "4", "--evaluations", "4", "--workers", "0", "--json"]  # fmt: skip
     assert main([*found, *words]) == 0
     search = told(capsys)["search"]
-    assert [tuple(point) for point in search["grid"]] == list(weight_grid(2, parts=4))
-    assert search["episodes"] == 3 * 2 and search["seeds"] == [70, 71]
+    points = [tuple(point) for point in search["grid"]]
+    assert points == [*weight_grid(2, parts=4), (1.0, 0.0), (0.0, 1.0)], "each alone is a choice as well"
+    assert search["episodes"] == 5 * 2 and search["seeds"] == [70, 71]
     episodes = [r.episode for r in read(tmp_path / "found" / "search" / "episodes.jsonl")]
     assert search["evaluations"] == sum(sum(each.evaluations) for each in episodes) and search["evaluations"] % 4 == 0
     weights = read_composition(tmp_path / "found").composition.weights
-    assert tuple(weights) in weight_grid(2, parts=4)
+    assert tuple(weights) in points
     judge = ["evaluate", str(tmp_path / "found"), "--tasks", "toy/reach-red", "--execute", "2", "--controls", "--json"]
     for command in (judge, ["compare", *judge[1:2], str(saved[0]), *judge[2:]]):
         words = ["--episodes", "1", "--first-seed", "71", "--out", str(tmp_path / "no")]

@@ -59,7 +59,7 @@ class Compose:
     max_steps: int = 150
     """control steps until time-out in the search"""
     parts: int = 10
-    """the search tries weights in steps of 1 / parts, each at least one step"""
+    """the search tries weights in steps of 1 / parts, and each member alone with the whole budget"""
     evaluations: int | None = None
     """budget per chunk in the search, all members together"""
     workers: int = 2
@@ -145,7 +145,7 @@ def _search(
     from volar.planning.compose import search_weights, weight_grid
 
     one_environment(command.tasks)
-    grid = weight_grid(len(members), parts=command.parts)
+    grid = (*weight_grid(len(members), parts=command.parts), *map(tuple, np.eye(len(members)).tolist()))
     seeds = tuple(range(command.first_seed, command.first_seed + command.episodes))
     looks = first_looks(command.tasks, robot, command.first_seed)
     settings = {"executed_per_chunk": command.execute, "max_steps": command.max_steps, "how": command.how,
