@@ -64,7 +64,7 @@ def rows_of(runs: Path) -> Iterator[Row]:
             name, _, training = arm.partition("@")
             planned = spent.get((arm, scene), [])
             yield Row(
-                part=folder.parent.name, base=folder.name.rpartition("-")[0], cell=name, training=int(training),
+                part=folder.parent.name, base=next(base for base in BASES if folder.name.startswith(base)), cell=name, training=int(training),
                 scene=scene, success=episode.success, seconds=sum(episode.latencies),
                 decisions=len(episode.latencies), simulator_steps=episode.simulator_steps,
                 simulations=sum(each["simulations"] for each in planned),

@@ -104,15 +104,18 @@ class Run:
     """the first scene, to add scenes to a part that was run"""
     only: tuple[str, ...] = tuple(BASES)
     """base policies"""
+    arms: tuple[str, ...] = ()
+    """only arms whose names begin with one of these, in a folder of their own"""
 
 
 if __name__ == "__main__":
     command = tyro.cli(Run)
     for name in command.only:
-        folder = command.out / command.part / f"{name}-{command.first}"
+        folder = command.out / command.part / "+".join((f"{name}-{command.first}", *command.arms))
+        cells = {arm: cell for arm, cell in PARTS[command.part]().items() if arm.startswith(command.arms or "")}
         folder.parent.mkdir(parents=True, exist_ok=True)
         scenes = range(command.first, command.first + command.scenes)
         title = f"planning study, {command.part}, {name}"
-        done = run_cells(folder, BASES[name], PARTS[command.part](), policies=command.policies, scenes=scenes,
+        done = run_cells(folder, BASES[name], cells, policies=command.policies, scenes=scenes,
                          title=title)  # fmt: skip
         print(f"{folder}: {done} episodes run", flush=True)
