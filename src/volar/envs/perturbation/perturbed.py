@@ -39,10 +39,11 @@ def _checked(env: Env, axes: Mapping[str, Axis], name: str) -> RestorableEnv:
         if isinstance(member, BeginningAxis | PictureAxis) and not isinstance(env.unwrapped, PerturbableWorld):
             others = [other for other in TABLE if issubclass(TABLE.load(other), ObservationAxis)]
             raise ConfigError(f"{name} has no axis {axis}; it has {' and '.join(others)}.")
-        if isinstance(member, PictureAxis) and isinstance(env, StateView):
+        if isinstance(member, PictureAxis) and isinstance(env, StateView) and not env.spec.cameras:
             others = [other for other in TABLE if not issubclass(TABLE.load(other), PictureAxis)]
             raise ConfigError(
-                f"{name} shows no pictures, so the axis {axis} would change nothing; it has {', '.join(others)}."
+                f"{name} shows no pictures unless cameras are named, so the axis {axis} would change nothing; without "
+                f"cameras it has {', '.join(others)}."
             )
     return env
 
