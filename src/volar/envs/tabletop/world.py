@@ -68,6 +68,9 @@ class Tabletop(PerturbableWorld):
         self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
         self._model = mujoco.MjModel.from_xml_string(scene_xml(self.task.family.things))
         self._data = mujoco.MjData(self._model)
+        # MuJoCo's memory; asking it for such a view costs as much as reading it.
+        self._qpos, self._ctrl = self._data.qpos, self._data.ctrl
+        self._mocap, self._sensors = self._data.mocap_pos, self._data.sensordata
         self._free = 5 + 7 * int((self._model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).sum())  # end of objects in qpos
         self._notes = np.zeros(0)
         self._physics = np.empty(mujoco.mj_stateSize(self._model, PHYSICS))
@@ -105,13 +108,13 @@ class Tabletop(PerturbableWorld):
     def scene(self) -> Scene:
         """The simulator's state: for experts, planners and the state view only. Not to be written to."""
         if self._now is None:
-            position = self._data.qpos.copy()
+            position = self._qpos.copy()
             self._now = Scene(
                 hand=position[:3],
                 opening=float(position[3] + position[4]) / (2 * FINGER_RANGE),
                 objects=position[5 : self._free].reshape(-1, 7),
-                goals=self._data.mocap_pos.copy(),
-                pressed=float(self._data.sensordata.sum()),
+                goals=self._mocap.copy(),
+                pressed=sum(self._sensors.tolist()),
                 joints=position[self._free :],
                 notes=self._notes,
                 time=self._time,
@@ -197,7 +200,10 @@ class Tabletop(PerturbableWorld):
         return self.task.family.signs
 
     def step(self, action: Float32[np.ndarray, " a"]) -> Step:
-        self._command(ACTION.clip(action).tolist())
+        sent = np.asarray(action, dtype=np.float32).tolist()
+        if len(sent) != ACTION.dim or not all(-1.0 <= number <= 1.0 for number in sent):
+            sent = ACTION.clip(action).tolist()  # or refuses it
+        self._command(sent)
         mujoco.mj_step(self._model, self._data, SUBSTEPS)
         self._now = None
         scene = self.scene
@@ -214,13 +220,12 @@ class Tabletop(PerturbableWorld):
 
     def _command(self, sent: Sequence[float]) -> None:
         """In Python's numbers: on so few, numpy costs a third of a step."""
-        data = self._data
-        here, at = data.qpos[:3].tolist(), data.ctrl[:3].tolist()
+        here, at = self._qpos[:3].tolist(), self._ctrl[:3].tolist()
         for axis, (hand, point, low, high) in enumerate(zip(here, at, LOW, HIGH, strict=True)):
             ahead = min(max(point + STRIDE * sent[axis], hand - LEASH), hand + LEASH)
             at[axis] = min(max(ahead, low), high)
         finger = FINGER_RANGE * (1 - sent[3]) / 2
-        data.ctrl[:] = (*at, finger, finger)
+        self._ctrl[:] = (*at, finger, finger)
 
     def save(self) -> bytes:
         mujoco.mj_getState(self._model, self._data, self._physics, PHYSICS)
@@ -292,6 +297,8 @@ class TabletopExpert(PrivilegedActor):
         if not isinstance(world, Tabletop):
             raise ConfigError(f"The tabletop expert acts in tabletop only, not in {type(world).__name__}.")
         self._env = world
+        remembered = ("what the task remembers: cue, plan, progress",) if world.task.advance else ()
+        self.privileged = (*type(self).privileged, *remembered)
 
     def act(self, observation: Observation) -> Chunk:
         task = self._env.task
