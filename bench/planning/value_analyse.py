@@ -179,8 +179,10 @@ def gap_slope(nodes: Sequence[Node], head: str) -> float:
     return float(weights[1])
 
 
-def resampled(nodes: Sequence[Node], statistic: Callable[[Sequence[Node], str], float], head: str) -> dict[str, float]:
-    """With percentile limits from drawing trainings and scenes anew."""
+def resampled(
+    nodes: Sequence[Node], statistic: Callable[[Sequence[Node], str], float], head: str
+) -> dict[str, float] | None:  # fmt: skip
+    """With percentile limits from drawing trainings and scenes anew; None where the statistic has no value."""
     random, cells = np.random.default_rng(0), {}
     for node in nodes:
         cells.setdefault(cell_of(node), []).append(node)
@@ -192,8 +194,10 @@ def resampled(nodes: Sequence[Node], statistic: Callable[[Sequence[Node], str], 
         draws.append(
             statistic([node for seed in trainings for place in drawn for node in cells.get((seed, *place), [])], head)
         )
+    if not np.isfinite(estimate := statistic(nodes, head)):
+        return None
     low, high = np.nanquantile(draws, [0.025, 0.975])
-    return {"estimate": statistic(nodes, head), "low": float(low), "high": float(high)}
+    return {"estimate": estimate, "low": float(low), "high": float(high)}
 
 
 def cell_of(node: Node) -> tuple[int, str, int]:
@@ -241,7 +245,7 @@ if __name__ == "__main__":
         "siblings": {kind: siblings([row for row in branched if row["proposals"] == kind]) for kind in PROPOSALS},
     }  # fmt: skip
     command.to.mkdir(parents=True, exist_ok=True)
-    (command.to / "values.json").write_text(json.dumps(result, indent=1) + "\n")
+    (command.to / "values.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     for name, rows in (("values_searches", searched), ("values_branches", branched)):
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (command.to / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
