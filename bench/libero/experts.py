@@ -40,8 +40,8 @@ def main(study: Study) -> None:
                 print(f"{task.name}: {refused}", flush=True)
                 break
             record = {"task": task.name, "seed": seed, "success": episode.success, "steps": episode.steps}
-            if episode.failure is not None or episode.error:
-                record["cause"] = episode.error or episode.failure.cause
+            if cause := episode.error or (episode.failure and episode.failure.cause):
+                record["cause"] = cause
             with study.out.open("a") as file:
                 file.write(json.dumps(record) + "\n")
         env.close()

@@ -1,6 +1,9 @@
 """What the simulator knows of a LIBERO scene: goals, where things are, and the boxes they are made of. For experts and
 records only."""
 
+# MuJoCo's functions live in a compiled module that has no stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,8 +67,8 @@ class Scene:
         names = [self.model.body(body).name for body in self.model.geom_bodyid]
         robot = [name.startswith(ROBOT) for name in names]
         plane = self.model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-        self._solid = [g for g in np.flatnonzero(touching & ~plane) if not robot[g]]
-        self._gripper = [g for g in np.flatnonzero(touching) if names[g].startswith(GRIPPER)]
+        self._solid = [int(g) for g in np.flatnonzero(touching & ~plane) if not robot[g]]
+        self._gripper = [int(g) for g in np.flatnonzero(touching) if names[g].startswith(GRIPPER)]
 
     def begin(self) -> None:
         """Remember where the goals' subjects are at the start of an episode."""
