@@ -155,7 +155,7 @@ def changed(kind, **changes):
 
 def stalling(message, answer):
     if message["type"] == "step":
-        time.sleep(1.5)
+        time.sleep(4)
     return answer
 
 
@@ -184,7 +184,7 @@ TAMPERED = {
 def test_nonsense_ends_the_episode_and_the_next_one_is_sound(case):
     tamper, words = TAMPERED[case]
     with Tampered(tamper) as far:
-        env = Remote(f"{far.address}/{TASK}", timeout=0.7)
+        env = Remote(f"{far.address}/{TASK}", timeout=2.0 if tamper is stalling else 60.0)
         broken = run_episode(env, RandomActor(SPEC), JOB)
         assert broken.outcome is Outcome.ERROR and words in broken.error, broken.error
         far.tamper = lambda message, answer: answer

@@ -224,6 +224,36 @@ def test_a_session(served):
         assert "version 2" in said(harness, "hello", {"protocol_version": 2}).payload["error"]
 
 
+def test_a_policy_that_cannot_begin_tells_it_once_and_in_time(served):
+    class Asleep(Reaching):
+        def reset(self, seed):
+            raise OSError("asleep")
+
+    served.make_actor = Asleep
+    with connect(served.url, compression=None) as harness:
+        harness.send(pack_message("episode_start", {"task": {}}, 1))
+        refused = said(harness, "observation", {"images": {}}, 2)
+        assert (refused.kind, refused.seq) == ("error", 2) and "asleep" in refused.payload["error"]
+        assert said(harness, "hello", {"protocol_version": 1}, 3).seq == 3, "no answer too many"
+
+
+def test_a_model_server_that_cannot_begin_costs_one_episode():
+    """As the real one does: an error for the beginning, and another answer for the observation."""
+
+    def answer(message):
+        if message.kind == "hello":
+            return [pack_message("hello", {"protocol_version": 1}, message.seq)]
+        failed = pack_message("error", {"error": "episode_start_failed: asleep"}, message.seq)
+        return [failed] if message.kind in ("episode_start", "observation") else []
+
+    job = Job(task="toy/reach-red", seed=0, arm="far", max_steps=3)
+    with Scripted(answer) as server:
+        actor = VlaEvalActor(server.url, TOY, Toy("reach-red").spec, timeout=60.0)
+        assert "asleep" in run_episode(Toy("reach-red"), actor, job).error
+        server.answer = answering(action=("action", {"actions": np.zeros(2, np.float32)}))
+        assert run_episode(Toy("reach-red"), actor, job).outcome is Outcome.TIME_OUT
+
+
 def test_the_same_episode_gets_the_same_seed_whoever_asked_before(served):
     Reaching.resets = ()
     for order in ((0, 1), (1, 0)):
@@ -301,7 +331,7 @@ def test_a_model_server_with_other_conventions_is_refused(hello, words):
 def test_what_a_model_server_does_wrong_costs_an_episode(action, words):
     job = Job(task="toy/reach-red", seed=0, arm="far", max_steps=3)
     with Scripted(answering(action=action)) as server:
-        actor = VlaEvalActor(server.url, TOY, Toy("reach-red").spec, timeout=0.5)
+        actor = VlaEvalActor(server.url, TOY, Toy("reach-red").spec, timeout=2.0 if action is None else 60.0)
         if words == "Non-finite":
             with pytest.raises(Exception, match=words):
                 run_episode(Toy("reach-red"), actor, job)

@@ -54,6 +54,8 @@ class VlaEvalActor(Actor):
         self._send("observation", write_observation(observation, self._conventions))
         answer = self._answer()
         if answer.kind == "error":
+            if answer.seq != self._seq:  # to what began the episode: the answer to this observation is still to come
+                self.close()
             raise EpisodeError(f"{self._url}: {answer.payload.get('error')}")
         actions = answer.payload.get("actions", answer.payload.get("action"))
         if not isinstance(actions, np.ndarray) or actions.shape != self._signs.shape:

@@ -72,7 +72,7 @@ class _Session:
             if message.kind == "hello":
                 return pack_message("hello", self._hello(message), seq)
             if message.kind == "episode_start":
-                self._begin(message)
+                self._refusal = self._begin(message)
             if message.kind == "observation":
                 return pack_message("action", {"actions": self._act(message)}, seq)
         except Exception as error:  # a bad message or a failing policy costs this answer, never the server
@@ -88,13 +88,18 @@ class _Session:
             "model_server": self._server.name, "capabilities": {}, **declared(self._server.conventions),
         }  # fmt: skip
 
-    def _begin(self, message: Message) -> None:
-        """A refusal waits for the observation: the harness expects no answer here, and would take it for the next."""
+    def _begin(self, message: Message) -> str:
+        """Why this episode cannot be; "" if it can. It waits for the first observation, since the harness expects no
+        answer here and would take one for that of the next message, and so on for ever."""
         self._planned, self._steps = [], 0
-        live = message.payload.get("mode") == "live"
-        self._refusal = "Benchmarks in live mode are not served; evaluate with mode: sync." if live else ""
+        if message.payload.get("mode") == "live":
+            return "Benchmarks in live mode are not served; evaluate with mode: sync."
         task = json.dumps(message.payload.get("task", {}), sort_keys=True, default=str)
-        self._actor.reset(zlib.crc32(task.encode()))
+        try:
+            self._actor.reset(zlib.crc32(task.encode()))
+        except Exception as error:  # of a stranger's policy
+            return f"The policy could not begin an episode ({type(error).__name__}: {error})."
+        return ""
 
     def _act(self, message: Message) -> Any:
         if self._refusal:
