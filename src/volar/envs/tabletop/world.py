@@ -114,7 +114,7 @@ class Tabletop(PerturbableWorld):
                 opening=float(position[3] + position[4]) / (2 * FINGER_RANGE),
                 objects=position[5 : self._free].reshape(-1, 7),
                 goals=self._mocap.copy(),
-                pressed=sum(self._sensors.tolist()),
+                pressed=sum(self._sensors.tolist(), 0.0),
                 joints=position[self._free :],
                 notes=self._notes,
                 time=self._time,
