@@ -161,24 +161,24 @@ def test_a_restored_run_replays_bit_identically_noise_and_delay_included(task):
 
 def test_observing_late_changes_nothing_but_what_is_seen():
     clean, late = make_env("tabletop-state/push"), make_env("tabletop-state/push@sensor=5")
-    late._axes["sensor"].size = 0.0  # leaves the delay alone: 200 ms, 4 control steps
+    late._axes["sensor"].size = 0.0  # leaves the delay alone: 160 ms, 3 control steps
     actions = np.random.default_rng(0).uniform(-1, 1, (12, 4)).astype(np.float32)
     clean.reset(2), late.reset(2)
     felt = [clean.observe().proprioception]
     for step, action in enumerate(actions, start=1):
         assert clean.step(action) == late.step(action)
         felt.append(clean.observe().proprioception)
-        assert np.array_equal(late.observe().proprioception, felt[max(0, step - 4)])
+        assert np.array_equal(late.observe().proprioception, felt[max(0, step - 3)])
     assert late.unwrapped.digest() == clean.unwrapped.digest()
 
 
 @pytest.mark.sim
 def test_sensor_noise_has_the_size_it_says():
-    clean, noisy = (begun(f"tabletop/push{at}", 0)[0] for at in ("", "@sensor=2"))
+    clean, noisy = (begun(f"tabletop/push{at}", 0)[0] for at in ("", "@sensor=4"))
     grey = (noisy.images["front"].astype(float) - clean.images["front"])[(clean.images["front"] > 60)]
-    assert 7.5 < grey[grey < 100].std() < 8.5  # 4 grey levels per mm, 2 mm
+    assert 9.3 < grey[grey < 100].std() < 10.7  # 5 grey levels per mm, 2 mm
     felt = []
-    env = make_env("tabletop-state/push@sensor=2")
+    env = make_env("tabletop-state/push@sensor=4")
     world = env.unwrapped
     for seed in range(60):
         env.reset(seed)

@@ -7,14 +7,15 @@ import numpy as np
 from volar.core.robot import Observation
 from volar.envs.perturbation.axis import ObservationAxis
 
-GREY_PER_MM, DELAY_PER_MM = 4.0, 0.04  # grey levels of 255 and seconds that go with a millimetre of noise
+GREY_PER_MM, DELAY_PER_MM = 5.0, 0.04  # grey levels of 255 and seconds that go with a millimetre of noise
 
 
 class Sensor(ObservationAxis):
     """Gaussian noise on every pixel and every number of proprioception, drawn anew at each control step. The size is
-    that of proprioception, in thousandths of each number's own unit, so millimetres for positions."""
+    that of proprioception, in thousandths of each number's own unit, so millimetres for positions. The delay is
+    rounded to control steps."""
 
-    sizes = (1.0, 2.0, 3.0, 4.0, 5.0)
+    sizes = (0.25, 0.5, 1.0, 2.0, 4.0)
     unit = "mm of noise"
     says = f"and {GREY_PER_MM:g} grey levels of noise and {1000 * DELAY_PER_MM:g} ms of delay per mm"
 
