@@ -126,6 +126,13 @@ def test_without_a_delay_the_lamp_shines_on():
     assert env.scene.goals[memory.LAMP, 2] == memory.LAMP_HEIGHT
 
 
+@pytest.mark.parametrize("view", ["tabletop", "tabletop-state"])
+def test_the_record_says_that_the_expert_knows_the_cue(view):
+    env, expert = make_env(f"{view}/memory-0", cameras={}), make_expert(f"{view}/memory-0")
+    episode = run_episode(env, expert, Job(task=f"{view}/memory-0", seed=0, arm="expert", max_steps=3))
+    assert "what the task remembers: cue, plan, progress" in episode.privileged
+
+
 @pytest.mark.parametrize("delay", [1, 5])
 def test_the_cube_is_out_of_reach_until_the_delay_is_over(delay):
     env = Tabletop(f"memory-{delay}", cameras={})
