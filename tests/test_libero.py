@@ -105,6 +105,10 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=r"ramekin.*3\.3\.0"):
             require_version(number)
 
+    def test_versions_that_draw_otherwise_are_refused_too(self) -> None:
+        with pytest.raises(ConfigError, match=r"3\.3\.7.*floors.*3\.3\.0"):
+            require_version("3.3.7")
+
     def test_unmeasured_version_names_the_measured_ones(self) -> None:
         with pytest.raises(ConfigError, match=r"2\.3\.7.*nobody.*3\.3\.0"):
             require_version("2.3.7")

@@ -31,12 +31,16 @@ class Hazard:
     broken: str | None
 
 
-# Measured by bench/libero/settle.py, records in bench/libero/settle.json.
+# How the bowl comes to rest is measured by bench/libero/settle.py, records in bench/libero/settle.jsonl.
 MUJOCO = (
     Hazard(first=(3, 3, 0), last=(3, 3, 0), broken=None),
     Hazard(
+        first=(3, 3, 3), last=(3, 3, 99),
+        broken="from 3.3.3 on floors are drawn darker than in published data (LIBERO issue 88)",
+    ),
+    Hazard(
         first=(3, 4, 0), last=(99, 0, 0),
-        broken="since 3.4.0 boxes touch otherwise, and in spatial/5 the bowl does not come to rest on the ramekin "
+        broken="since 3.4.0 boxes touch otherwise, and in spatial/5 the bowl comes to rest beside the ramekin's middle "
         "(google-deepmind/mujoco commit 8838368, LIBERO issue 141)",
     ),
 )  # fmt: skip
