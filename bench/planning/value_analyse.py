@@ -77,14 +77,17 @@ def searches(rows: Sequence[Row]) -> dict[str, Any]:
             entry["interaction"] = _interval(grown, before)
         if arm in counted and arm != reference:
             spent, theirs = (table(name, lambda row: row["simulations"]) for name in (arm, reference))
-            gain = _interval(spent / BUDGETS[-1], theirs / BUDGETS[-1])
-            entry["simulations_difference"] = {name: value * BUDGETS[-1] for name, value in gain.items()}
+            entry["simulations_difference"] = _interval(spent, theirs)
         content["arms"][arm] = entry
     return content
 
 
 def _interval(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    return asdict(hierarchical_difference(first, second, seed=0, resamples=RESAMPLES))
+    """Of the mean paired difference; both arms run the very same trained policies, so trainings are drawn together."""
+    largest = max(float(np.abs(first - second).max()), 1.0)
+    nothing = np.zeros((1, *first.shape[1:]))
+    found = hierarchical_difference((first - second) / largest, nothing, seed=0, resamples=4 * RESAMPLES)
+    return {name: value * largest for name, value in asdict(found).items()}
 
 
 def branch_rows(command: Analyse, seed: int, proposals: str) -> list[Row]:
