@@ -187,8 +187,11 @@ def test_sensor_noise_has_the_size_it_says():
     env.close()
 
 
-@pytest.mark.parametrize("task", [*tasks("metaworld"), "tabletop/fork", "tabletop/push", "tabletop/precise",
-                                  "tabletop/pick-place-red"])  # fmt: skip
+SAID = ("fork", "push", "precise", "pick-place-red", "attribute-largest", "button-press",
+        "compose-put-red-ball-in-drawer")  # fmt: skip
+
+
+@pytest.mark.parametrize("task", [*tasks("metaworld"), *(f"tabletop/{name}" for name in SAID)])
 def test_every_instruction_can_be_said_otherwise(task):
     text = instructions(task)[0]
     colours = [word for word in ("red", "green", "blue", "yellow", "left", "right") if word in text.split()]

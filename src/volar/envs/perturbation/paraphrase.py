@@ -14,7 +14,7 @@ from volar.envs.perturbation.axis import ObservationAxis
 
 FRAMES = ("please {}", "could you {}", "I need you to {}", "your job now is to {}")
 VERBS = {
-    "pick up": ("lift", "take"), "put": ("place", "set"), "place": ("put", "set"), "push": ("shove", "nudge"),
+    "pick up": ("lift", "take"), "put": ("place", "set"), "place": ("put", "set"), "push": ("shove", "thrust"),
     "pull": ("draw", "drag"), "press": ("push down", "hit"), "turn": ("rotate", "twist"), "rotate": ("turn", "swing"),
     "slide": ("shift", "glide"), "move": ("bring", "carry"), "grab": ("seize", "take hold of"), "hold": ("keep",),
     "insert": ("fit", "stick"), "hit": ("strike", "knock"), "reach to": ("go to", "move to"), "use": ("employ",),
