@@ -214,6 +214,13 @@ def test_what_cannot_be_said_is_refused(words, message):
         Command(*words)
 
 
+def test_a_task_that_is_not_there_is_refused_with_the_nearest_and_not_with_all():
+    with pytest.raises(ConfigError, match="Did you mean 'compose-put-red-cube-in-blue-bowl'") as refused:
+        Tabletop("compose-put-red-cube-in-bleu-bowl", cameras={})
+    assert "compose-put-red-cube-in-yellow-bowl" in str(refused.value) and len(str(refused.value)) < 1000
+    assert str(refused.value).endswith("more.")
+
+
 def test_a_sentence_of_no_grammar_is_refused_with_examples():
     with pytest.raises(ConfigError, match="put the THING in the PLACE"):
         parse("make me a sandwich")

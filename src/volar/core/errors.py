@@ -16,14 +16,19 @@ class RobotFault(RuntimeError):
     """Going on would be unsafe or meaningless (non-finite action, lost simulator); everything stops. Exit code 3."""
 
 
+MANY, NEAR = 60, 12  # names that one message lists: all of so many, and of more those nearest
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """A ConfigError that says what came, which name is closest and what exists.
+    """A ConfigError that says what came, which name is closest and what exists; of very many only those like it.
 
     >>> raise unknown_name("decoder", "flw", ["flow", "regression"])
     Traceback (most recent call last):
     volar.core.errors.ConfigError: No decoder named 'flw'. Did you mean 'flow'? Known: flow, regression.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, names, n=NEAR, cutoff=0.4)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return ConfigError(f"No {kind} named {name!r}.{hint} Known: {', '.join(names) or 'none'}.")
+    shown = names if len(names) <= MANY else sorted(close or names[:NEAR])
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return ConfigError(f"No {kind} named {name!r}.{hint} Known: {', '.join(shown) or 'none'}{more}.")
