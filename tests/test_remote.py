@@ -232,7 +232,7 @@ def test_a_simulator_that_crashes_costs_its_own_episode_only():
 def test_what_strangers_send_is_answered_and_brings_nobody_down(server):
     def say(stranger, message):
         stranger.send(message if isinstance(message, bytes | str) else pack(message))
-        return unpack(stranger.recv(timeout=20))
+        return unpack(stranger.recv(timeout=60))
 
     state = np.zeros(2, np.float32)
     with connect(server.url, compression=None) as stranger:
@@ -242,7 +242,9 @@ def test_what_strangers_send_is_answered_and_brings_nobody_down(server):
         assert say(stranger, {"type": "make", "task": TASK, "cameras": None})["robot"]
         for message in ({"type": "step", "action": np.zeros(7)}, {"type": "step", "action": state * NAN},
                         {"type": "reset", "seed": -1}, {"type": "restore", "state": b"123"}, {"type": "restore"},
-                        {"type": "act", "state": state, "prompt": ""}, {"type": "make", "task": 3}):  # fmt: skip
+                        {"type": "act", "state": state, "prompt": ""}, {"type": "make", "task": 3},
+                        {"type": "make", "task": TASK, "cameras": {"top": 10**6}},
+                        {"type": "make", "task": TASK, "cameras": ["top"]}):  # fmt: skip
             assert "error" in say(stranger, message), message
         assert say(stranger, {"type": "reset", "seed": 1})["measures"]
     env = make_env(f"remote/{server.address}/{TASK}")

@@ -36,7 +36,7 @@ COMMANDS = {
 
 
 def help_text() -> str:
-    rows = "\n".join(f"  {name:<11}{line}" for name, line in COMMANDS.items())
+    rows = "\n".join(f"  {name:<16}{line}" for name, line in COMMANDS.items())
     return (
         "usage: volar COMMAND [OPTIONS]\n\n"
         "Vision-language-action policies as exchangeable parts, compared honestly under equal compute.\n\n"

@@ -5,7 +5,7 @@ leaks takes nobody with it. The listening process imports no simulator.
 import platform
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 
@@ -97,7 +97,8 @@ class EnvironmentServer(Listener):
                     data = connection.recv()
                     connection.send(world.ask(data if isinstance(data, bytes) else data.encode(), connection))
         except EpisodeError as died:
-            connection.send(pack({"error": str(died), "kind": EpisodeError.__name__}))
+            with suppress(ConnectionClosed):
+                connection.send(pack({"error": str(died), "kind": EpisodeError.__name__}))
         except (ConnectionClosed, TimeoutError):
             return
         finally:

@@ -18,6 +18,7 @@ from volar.core.wire import LARGEST, pack, read_observation, read_seed, unpack, 
 from volar.envs import instructions, make_env, make_expert
 
 ERRORS = {kind.__name__: kind for kind in (ConfigError, EpisodeError, RobotFault)}
+LARGEST_SIDE = 2048  # pixels; a larger picture would not fit into a message
 Message = Mapping[str, Any]
 
 
@@ -78,7 +79,7 @@ class World:
         return {"instructions": list(instructions(self._allowed(message)))}
 
     def _make(self, message: Message) -> dict[str, Any]:
-        task, cameras = self._allowed(message), message.get("cameras")
+        task, cameras = self._allowed(message), _cameras(message)
         self._close(message)
         env = make_env(task, cameras=cameras)
         self._task, self._env = task, env
@@ -123,6 +124,16 @@ class World:
         if self._expert is None:
             raise EpisodeError("No expert has begun yet; send 'expert' first.")
         return write_chunk(self._expert.act(read_observation(message)))
+
+
+def _cameras(message: Message) -> dict[str, int] | None:
+    cameras = message.get("cameras")
+    if cameras is None:
+        return None
+    if not isinstance(cameras, dict) or not all(type(side) is int and 1 <= side <= LARGEST_SIDE
+                                                for side in cameras.values()):  # fmt: skip
+        raise ConfigError(f"Cameras are names with a side of 1 to {LARGEST_SIDE} pixels, got {cameras!r}.")
+    return cameras
 
 
 def serve_world(pipe: Connection, served: Sequence[str]) -> None:
