@@ -12,7 +12,12 @@ import torch
 
 from volar.core.errors import ConfigError, EpisodeError
 from volar.core.objects import NamedObject
+from volar.core.robot import Episode, Job, Outcome
+from volar.envs import make_env
+from volar.envs.rollout import run_episode
+from volar.envs.tabletop.world import HIGH, LOW, Tabletop
 from volar.nn.primitives.constrained import Box
+from volar.policies.language_primitives import Exchange, LanguagePrimitives, SimulatorPerception
 from volar.reasoning.following import Follower, Patience
 from volar.reasoning.language_model import Endpoint, EndpointConfig, Message
 from volar.reasoning.motion_plan import begin, commanded, followed, plan_raw, plan_request
@@ -36,6 +41,11 @@ def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **head
         handler.send_header(name.replace("_", "-"), value)
     handler.end_headers()
     handler.wfile.write(body)
+
+
+def says(answer: object) -> Reply:
+    """Replies with that answer as JSON."""
+    return lambda handler, body: send(handler, completion(json.dumps(answer)))
 
 
 @contextmanager
@@ -256,3 +266,99 @@ class TestRawWeights:
         with pytest.raises(ConfigError, match=message):
             read_weights(json.dumps({**self.zeros(), **change}))
         assert isinstance(read_weights(json.dumps(self.zeros())), RawRequest)
+
+
+PICK = {  # what a good model would answer for "put the red cube into the bowl", by how many motions were made
+    0: {"goal_object": "red cube", "speed_m_s": 0.3, "vias": [{"at_fraction": 0.9, "axis": "z", "clearance_m": 0.05}],
+        "gripper": [{"event": "open", "at_fraction": 0.0}, {"event": "close"}]},
+    1: {"goal_object": "red cube", "goal_offset_m": [0, 0, 0.12], "speed_m_s": 0.3},
+    2: {"goal_object": "yellow bowl", "goal_offset_m": [0, 0, 0.12], "speed_m_s": 0.3},
+    3: {"goal_object": "yellow bowl", "goal_offset_m": [0, 0, 0.05], "speed_m_s": 0.3, "gripper": [{"event": "open"}]},
+}  # fmt: skip
+
+
+def scripted(handler: BaseHTTPRequestHandler, body: dict) -> None:
+    """Stands in for a model in this test only: it knows the answers and counts the motions it is told of."""
+    asked = body["messages"][1]["content"]
+    send(handler, completion(json.dumps(PICK.get(asked.count("\n- to "), {"done": True}))))
+
+
+def policy(url: str, exchanges: list, **config: object) -> LanguagePrimitives:
+    box = Box(low=np.array(LOW), high=np.array(HIGH))
+    settings = LanguagePrimitives.Config(decompose=False, **config)
+    return LanguagePrimitives(
+        settings, endpoint(url, retries=0), SimulatorPerception(), spec=Tabletop("push").spec, box=box,
+        journal=exchanges.append,
+    )  # fmt: skip
+
+
+def run(actor: LanguagePrimitives, task: str = "pick-place-red", seed: int = 3, steps: int = 800) -> Episode:
+    env = make_env(f"tabletop/{task}", cameras={})
+    try:
+        return run_episode(env, actor, Job(task=f"tabletop/{task}", seed=seed, arm="language", max_steps=steps))
+    finally:
+        env.close()
+
+
+class TestPolicy:
+    def test_puts_a_cube_into_a_bowl_by_parameters_alone(self):
+        exchanges: list[Exchange] = []
+        with serving(scripted) as (url, seen):
+            episode = run(policy(url, exchanges))
+        assert episode.success and episode.privileged == ("simulator state: names, places and sizes of objects",)
+        assert sum(episode.evaluations) == len(seen) == len(exchanges) <= 5
+        assert all(exchange.read == 11 and exchange.written == 7 for exchange in exchanges)
+        assert "put the red cube into the bowl" in exchanges[0].asked and "- red cube: centre" in exchanges[0].asked
+
+    def test_what_was_wrong_goes_back_to_the_model_which_may_mend_it(self):
+        wrong = lambda handler, body: send(handler, completion('{"goal_object": "red cub"}'))  # noqa: E731
+        exchanges: list[Exchange] = []
+        with serving(wrong, scripted) as (url, seen):
+            assert run(policy(url, exchanges)).success
+        assert "Did you mean 'red cube'" in exchanges[0].complaint and not exchanges[1].complaint
+        assert seen[1]["messages"][-1]["content"] == exchanges[0].complaint
+
+    @pytest.mark.parametrize(
+        "reply",
+        [lambda handler, body: send(handler, b"down", 503), lambda handler, body: send(handler, completion("no"))],
+    )
+    def test_without_a_usable_answer_it_holds_still_and_the_episode_is_a_failure(self, reply):
+        with serving(scripted, reply) as (url, _):
+            episode = run(policy(url, []), steps=200)
+        assert episode.outcome is Outcome.TIME_OUT and episode.error is None
+        assert episode.trajectory is not None
+        assert np.abs(episode.trajectory.actions[-40:, :3]).max() == 0
+
+    def test_asks_for_sub_tasks_first_where_told_to(self):
+        chosen = {"subtask": "reach", "object": "red cube", "note": "nothing in the way"}
+        replies = [says(answer) for answer in (chosen, PICK[0], {"subtask": "done", "object": ""})]
+        exchanges: list[Exchange] = []
+        with serving(*replies) as (url, seen):
+            actor = policy(url, exchanges)
+            actor.config = LanguagePrimitives.Config()
+            run(actor, steps=300)
+        assert "Sub-task: reach red cube. nothing in the way" in exchanges[1].asked
+        assert "- reach red cube" in exchanges[2].asked and len(seen) == 3
+        assert [request["response_format"]["json_schema"]["schema"]["title"] for request in seen] == [
+            "SubTask", "MotionRequest", "SubTask",
+        ]  # fmt: skip
+
+    def test_published_weights_drive_it_too(self):
+        still = {"weights": [[0.0] * 11] * 4 + [[-0.9] * 5 + [0.9] * 6], "angle": 0, "height": 0}
+        chosen = {"subtask": "reach", "object": "red cube", "note": ""}
+        replies = [says(answer) for answer in (chosen, still, {"subtask": "done", "object": ""})]
+        with serving(*replies) as (url, _):
+            actor = policy(url, [])
+            actor.config = LanguagePrimitives.Config(raw=True)
+            episode = run(actor, steps=150)
+        assert episode.outcome is Outcome.TIME_OUT and episode.tracks["hand_to_object"].low < 0.02
+
+    def test_worlds_and_robots_that_do_not_fit_are_refused(self):
+        actor = policy("http://127.0.0.1:9", [])
+        toy = make_env("toy/reach-red", cameras={})
+        with pytest.raises(ConfigError, match="does not name its objects"):
+            actor.bind(toy)
+        with pytest.raises(ConfigError, match="as position or change of position"):
+            LanguagePrimitives(actor.config, endpoint("http://x"), SimulatorPerception(), spec=toy.spec, box=BOX)
+        with pytest.raises(ConfigError, match="name no goal object"):
+            LanguagePrimitives.Config(raw=True, decompose=False)

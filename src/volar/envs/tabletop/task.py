@@ -44,7 +44,8 @@ class Scene:
 class Family:
     """Tasks that share a physical scene. things: its bodies in MuJoCo's XML: free objects first, then goals and what
     has joints. objects, goals, joints: a word for each, by which the state view names its numbers. signs: how their
-    failures are told apart. version: of everything about them that a number depends on."""
+    failures are told apart. version: of everything about them that a number depends on. words: what people call the
+    objects and goals, where it is not their name."""
 
     name: str
     things: tuple[str, ...]
@@ -53,6 +54,7 @@ class Family:
     goals: tuple[str, ...] = ("goal",)
     joints: tuple[str, ...] = ()
     version: int = 1
+    words: tuple[str, ...] = ()
 
 
 def first_object(now: Scene) -> int | None:

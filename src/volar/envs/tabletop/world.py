@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
+from scipy.spatial.transform import Rotation
 
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Signs
+from volar.core.objects import NamedObject, NamingWorld
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.perturbation.world import Displacement, PerturbableWorld
@@ -50,7 +52,7 @@ POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
-class Tabletop(PerturbableWorld):
+class Tabletop(PerturbableWorld, NamingWorld):
     """One task, for example `fork`. Success is momentary; score "at any step". Knocking a pillar of `fork` over, or
     away, terminates. There is no time limit of its own: whoever runs it sets one."""
 
@@ -68,6 +70,8 @@ class Tabletop(PerturbableWorld):
         self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
         self._model = mujoco.MjModel.from_xml_string(scene_xml(self.task.family.things))
         self._data = mujoco.MjData(self._model)
+        free = self._model.jnt_bodyid[self._model.jnt_type == mujoco.mjtJoint.mjJNT_FREE]
+        self._bodies = [*free.tolist(), *np.argsort(self._model.body_mocapid)[-self._model.nmocap :].tolist()]
         # MuJoCo's memory; asking it for such a view costs as much as reading it.
         self._qpos, self._ctrl = self._data.qpos, self._data.ctrl
         self._mocap, self._sensors = self._data.mocap_pos, self._data.sensordata
@@ -138,6 +142,27 @@ class Tabletop(PerturbableWorld):
         # q and -q are the same rotation; show one of them.
         poses[:, 3:] *= np.where(poses[:, 3:4] < 0, -1.0, 1.0)
         return np.concatenate([poses.ravel(), scene.goals.ravel(), scene.joints]).astype(np.float32)
+
+    def named_objects(self) -> dict[str, NamedObject]:
+        """What lies on the table now, by the words of the instructions. Things that are parked are not there."""
+        family, now = self.task.family, self.scene
+        words = family.words or tuple(name.replace("_", " ") for name in (*family.objects, *family.goals))
+        places = [*now.objects[:, :3], *now.goals]
+        sizes = [self._size(body) for body in self._bodies]
+        return {
+            word: NamedObject(position=place, size=size)
+            for word, place, size in zip(words, places, sizes, strict=True)
+            if place[0] < PARKED
+        }
+
+    def _size(self, body: int) -> Float64[np.ndarray, " 3"]:
+        """Of the box around its geoms, as it was built."""
+        model, first = self._model, self._model.body_geomadr[body]
+        geoms = slice(first, first + model.body_geomnum[body])
+        turns = Rotation.from_quat(np.roll(model.geom_quat[geoms], -1, axis=1)).as_matrix()
+        centres = model.geom_pos[geoms] + (turns @ model.geom_aabb[geoms, :3, None])[..., 0]
+        halves = (np.abs(turns) @ model.geom_aabb[geoms, 3:, None])[..., 0]
+        return (centres + halves).max(axis=0) - (centres - halves).min(axis=0)
 
     @property
     def model(self) -> Any:

@@ -9,6 +9,7 @@ from volar.envs.tabletop.task import Family, Scene, Task, Ways, horizontal, stan
 
 FAMILY = Family(
     name="fork",
+    words=("first red pillar", "second red pillar", "yellow region"),
     things=(*(scene.free(number, scene.PILLAR, scene.COLOURS["red"]) for number in (1, 2)),
             scene.goal([scene.region(0.02)])),
     signs=Signs(

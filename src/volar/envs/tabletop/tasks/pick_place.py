@@ -11,6 +11,7 @@ from volar.envs.tabletop.task import GRASP, REACH, Family, Scene, Task, Ways, ho
 
 FAMILY = Family(
     name="pick-place",
+    words=("red cube", "green cube", "blue cube", "yellow bowl"),
     things=(*(scene.free(number, scene.CUBE, rgba) for number, rgba in enumerate(scene.COLOURS.values(), start=1)),
             scene.goal(scene.bowl())),
     signs=Signs(

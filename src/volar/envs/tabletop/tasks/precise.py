@@ -10,6 +10,7 @@ from volar.envs.tabletop.task import GRASP, REACH, Family, Scene, Task, Ways, ho
 PRESSED = 10.0  # newtons that the fixture bears; a peg that slides in presses with 1 to 3
 FAMILY = Family(
     name="precise",
+    words=("blue peg", "fixture"),
     things=(scene.free(1, scene.PEG, scene.COLOURS["blue"]), scene.goal(scene.fixture())),
     signs=Signs(stages=(REACH, GRASP, Stage(name="place", measure="left", below=0.01, missed="wrong place"))),
 )

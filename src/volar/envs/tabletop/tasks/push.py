@@ -9,6 +9,7 @@ from volar.envs.tabletop.task import REACH, Family, Scene, Task, Ways, horizonta
 
 FAMILY = Family(
     name="push",
+    words=("red puck", "yellow region"),
     things=(scene.free(1, scene.PUCK, scene.COLOURS["red"]), scene.goal([scene.region(0.03)])),
     signs=Signs(
         stages=(
