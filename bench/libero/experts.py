@@ -1,7 +1,7 @@
 """How often LIBERO's scripted expert succeeds, task by task, within the published time limit.
 
 `python bench/libero/experts.py OUT.jsonl --suites spatial object --seeds 0 1 2 3 4`; goes on where it was interrupted.
-Seeds below 100,000 are scenes of LIBERO's own sampler, from there on the published initial states.
+Seeds below 1000 are scenes of LIBERO's own sampler, from there on the published initial states.
 """
 
 import json

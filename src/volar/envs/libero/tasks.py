@@ -16,7 +16,7 @@ from volar.core.errors import ConfigError, unknown_name
 
 VARIANTS = ("lan", "object", "swap", "task")  # of LIBERO-PRO; its `env` variant was released without its resources
 INITIAL_STATES = 50  # published, per task
-FIRST_EVALUATION_SEED = 100_000  # from here on episodes begin at published states; demonstrations use smaller seeds
+FIRST_EVALUATION_SEED = 1000  # that of `volar evaluate`: from here on episodes begin at published states
 # Control steps until time-out, from openvla/openvla `run_libero_eval.py`: a little above the longest demonstration.
 HORIZONS = {"spatial": 220, "object": 280, "goal": 300, "10": 520, "90": 400}
 

@@ -91,7 +91,7 @@ def axis_angle(quaternion: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, " 3
 class Libero(SceneEnv):
     """One task, for example `goal/7-turn_on_the_stove`. cameras: name in VIEWS -> side in pixels.
 
-    From seed 100,000 on, where evaluations begin, episode k starts from the published initial state k mod 50; what
+    From seed 1000 on, where evaluations begin, episode k starts from the published initial state k mod 50; what
     those leave open (where fixtures stand, within the centimetres that the task file allows) is drawn from k. Below,
     where demonstrations begin, LIBERO's own sampler places everything by k: nobody trains on what is judged.
     Success is the task file's goal at any step.
