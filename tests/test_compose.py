@@ -24,7 +24,7 @@ from volar.planning.compose import (
     shared,
     weight_grid,
 )
-from volar.planning.composed import ComposedActor, count_composed, load_composed
+from volar.planning.composed import ComposedActor, count_composed, load_acting, load_composed
 from volar.planning.composition import Composition, read_composition, union_robot, write_composition
 from volar.policies.actor import PolicyActor
 from volar.policies.config import PolicyConfig
@@ -320,6 +320,14 @@ def test_a_composition_is_kept_as_paths_and_hashes(saved, tmp_path):
     assert "0.25 (tiny + flow), 0.75 (state + flow)" in stored.description
     expected = chunk_of(composed(*map(Policy.load, saved), weights=[0.25, 0.75]))
     np.testing.assert_array_equal(chunk_of(load_composed(tmp_path / "mix", execute=2)).actions, expected.actions)
+    make = load_acting(tmp_path / "mix", execute=2)  # as a server does, one actor for every connection
+    first, second = make(), make()
+    first.reset(1)
+    np.testing.assert_array_equal(chunk_of(second).actions, expected.actions)
+    plain = load_acting(saved[0], execute=2)()
+    np.testing.assert_array_equal(
+        chunk_of(plain).actions, chunk_of(PolicyActor(Policy.load(saved[0]), execute=2)).actions
+    )
     with pytest.raises(ConfigError, match="never overwritten"):
         write_composition(tmp_path / "mix", Composition(), saved)
     moved = tmp_path / "elsewhere"
