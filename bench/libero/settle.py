@@ -1,7 +1,7 @@
 """Where the bowl of LIBERO's spatial/5 comes to rest under the installed MuJoCo: why some versions are refused.
 
-`python bench/libero/settle.py` prints one record of `bench/libero/settle.jsonl`. For another version put it first on the
-path: `pip install --no-deps --target OTHER mujoco==3.4.0`, then `PYTHONPATH=OTHER python bench/libero/settle.py`.
+`python bench/libero/settle.py` prints one record of `bench/libero/settle.jsonl`. For another version put it first on
+the path: `pip install --no-deps --target OTHER mujoco==3.4.0`, then `PYTHONPATH=OTHER python bench/libero/settle.py`.
 Measured after the 10 steps before the first look, and 40 steps later, on the first four published states.
 """
 
