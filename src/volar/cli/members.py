@@ -55,10 +55,7 @@ def list_family(family: tyro.conf.Positional[str] = "families") -> Output:
 def _list_suites() -> Output:
     """Every suite whose benchmark is installed, with its protocol in short."""
     suites = all_suites().values()
-    rows = [
-        (each.name, len(each.tasks), each.episodes, _span(each.max_steps), each.saturation())
-        for each in suites
-    ]
+    rows = [(each.name, len(each.tasks), each.episodes, _span(each.max_steps), each.saturation()) for each in suites]
     return Output(
         {"family": "suites", "members": [asdict(each) for each in suites]},
         show(("suite", "tasks", "episodes each", "time-out, steps", "room to rank policies"), rows),
