@@ -64,7 +64,8 @@ def rows_of(runs: Path) -> Iterator[Row]:
             name, _, training = arm.partition("@")
             planned = spent.get((arm, scene), [])
             yield Row(
-                part=folder.parent.name, base=next(base for base in BASES if folder.name.startswith(base)), cell=name, training=int(training),
+                part=folder.parent.name, base=next(base for base in BASES if folder.name.startswith(base)),
+                cell=name, training=int(training),
                 scene=scene, success=episode.success, seconds=sum(episode.latencies),
                 decisions=len(episode.latencies), simulator_steps=episode.simulator_steps,
                 simulations=sum(each["simulations"] for each in planned),
@@ -108,11 +109,19 @@ def cell_figures(rows: Sequence[Row]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def others_of(cell: str) -> tuple[str, ...]:
-    """The arms that this one is compared with."""
+def others_of(part: str, cell: str) -> tuple[tuple[str, str], ...]:
+    """The arms, (part, name), that this one is compared with."""
+    if cell == "policy":
+        return ()
+    alone = ("dynamics" if part == "dynamics" else "budgets", "policy")
+    count = cell.rpartition("-")[2]
+    if part == "proposals":
+        return alone, ("budgets", f"tree_search-{count}"), ("verified", f"flat-around-{count}")
+    if part == "verified":
+        return alone, ("budgets", f"best_of_n-{count}")
     if cell.startswith("open_loop"):
-        return "policy", cell.replace("open_loop", "replan")
-    return ("policy", cell.replace(*PLANNERS)) if cell.startswith(PLANNERS[0]) else ("policy",)
+        return alone, (part, cell.replace("open_loop", "replan"))
+    return (alone, (part, cell.replace(*PLANNERS))) if cell.startswith(PLANNERS[0]) else (alone,)
 
 
 def study(rows: Sequence[Row]) -> dict[str, Any]:
@@ -127,8 +136,8 @@ def study(rows: Sequence[Row]) -> dict[str, Any]:
                 if mine:
                     cells[f"{part}/{base}/{cell}"] = cell_figures(mine)
                 ours = outcomes(rows, part, base, cell)
-                for other in others_of(cell) if cell != "policy" else ():
-                    theirs = outcomes(rows, "budgets" if part == "proposals" else part, base, other)
+                for where, other in others_of(part, cell):
+                    theirs = outcomes(rows, where, base, other)
                     common = sorted(ours.keys() & theirs.keys())
                     if common:
                         arms = (np.array([arm[scene] for scene in common]).T for arm in (ours, theirs))
@@ -137,7 +146,29 @@ def study(rows: Sequence[Row]) -> dict[str, Any]:
                 own = {base: difference([pair]) for base, pair in each.items()}
                 all_of_them = {"all": difference(list(each.values()))} if len(each) > 1 else {}
                 differences[f"{part}/{cell} minus {other}"] = {**own, **all_of_them}
-    return {"cells": cells, "differences": differences}
+    return {"cells": cells, "differences": differences, "gains_together": gains_together(rows)}
+
+
+def gains_together(rows: Sequence[Row], base: str = "push") -> dict[str, Any]:
+    """V6: the mean over the three wrong gains, scene by scene, against other arms of that part."""
+    found: dict[str, Any] = {}
+    for follow in ("open_loop", "replan"):
+        wrong = [outcomes(rows, "dynamics", base, f"{follow}-gain-{error}") for error in (5, 10, 20)]
+        for other in ("policy", f"{follow}-none", "replan-gain"):
+            theirs = (
+                [outcomes(rows, "dynamics", base, f"{other}-{error}") for error in (5, 10, 20)]
+                if other == "replan-gain" else [outcomes(rows, "dynamics", base, other)]
+            )  # fmt: skip
+            common = sorted(set.intersection(*(set(arm) for arm in (*wrong, *theirs))))
+            if not common or (follow, other) == ("replan", "replan-gain"):
+                continue
+            ours, their = (
+                np.array([[arm[scene] for scene in common] for arm in arms]).mean(0).T[:, None]
+                for arms in (wrong, theirs)
+            )
+            interval = hierarchical_difference(ours - their, np.zeros_like(ours[:1]), seed=0)
+            found[f"{follow}-gain minus {other}"] = {**asdict(interval), "scenes": len(common)}
+    return found
 
 
 def percent(interval: Mapping[str, float]) -> str:
