@@ -27,8 +27,6 @@ DIFFERENCES = (
     *((MIXED.format(w), SIDE) for w in WEIGHTS[1:-1]),
     (HALF, "flow/twins-front"), (HALF, "flow/twins-side"), ("flow/twins-front", FRONT), ("flow/twins-side", SIDE),
     ("flow/axis", HALF), ("flow/axis", FRONT), ("flow/axis", SIDE), ("flow/vote", HALF), ("flow/vote", FRONT),
-    ("flow/true-half", "flow/true-first"),
-    ("flow/true-first", HALF),
     *((f"equilibrium/{name}", f"equilibrium/{alone}") for name in EQUILIBRIUM for alone in ("front", "side")),
     *((f"equilibrium/{name}", "equilibrium/convex") for name in EQUILIBRIUM[1:]),
 )  # fmt: skip
@@ -112,7 +110,7 @@ def searched(grid: Mapping[str, np.ndarray], judged: Mapping[str, np.ndarray]) -
 
 
 def gaps(path: Path) -> dict[str, Any]:
-    """How far readings of the composed chunks tell failures: AUROC of an episode's mean, trainings as repetitions."""
+    """How far readings of the composed chunks tell failures: AUROC of an episode's mean, all trainings together."""
     found = [json.loads(line) for line in path.read_text().splitlines()]
     result: dict[str, Any] = {}
     for cell, task in sorted({(row["cell"], row["task"]) for row in found}):
@@ -126,14 +124,8 @@ def gaps(path: Path) -> dict[str, Any]:
 
 
 def _area(some: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
-    repetitions = []
-    for seed in SEEDS:
-        values = {won: np.array([float(np.mean(row[name])) for row in some if row["seed"] == seed and
-                                 row["success"] == won]) for won in (False, True)}  # fmt: skip
-        if min(map(len, values.values())) < 3:
-            return None
-        repetitions.append(Ranked(good=values[False], bad=values[True]))
-    return asdict(mean_area(repetitions, seed=0))
+    failed, won = (np.array([float(np.mean(row[name])) for row in some if row["success"] == each]) for each in (0, 1))
+    return asdict(mean_area([Ranked(good=failed, bad=won)], seed=0)) if min(len(failed), len(won)) >= 5 else None
 
 
 def percent(interval: Interval) -> str:

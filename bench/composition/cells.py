@@ -10,12 +10,11 @@ from typing import Any
 from volar.planning.composition import Composition, How
 
 TASKS = ("fork", "push", "pick-place-red")
-WORLDS = {"front+side": "Both", "front+front": "Front", "side+side": "Side", "true+true": "Clear"}
+WORLDS = {"front+side": "Both", "front+front": "Front", "side+side": "Side"}
 SEEDS = (0, 1, 2)
 EXECUTE, MAX_STEPS, FIRST_SCENE = 8, 120, 20_000
 SEARCH_SCENE = 30_000
 WEIGHTS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-TRUE = "true"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +74,4 @@ def energies() -> dict[str, Cell]:
     return cells
 
 
-def clear() -> dict[str, Cell]:
-    """No error anywhere: what twins of one view bring, and what sensors cost."""
-    cells = {}
-    for name, weights in {"first": [1.0, 0.0], "half": [0.5, 0.5]}.items():
-        cells[f"flow/true-{name}"] = Cell(decoder="flow", how="convex", views=(TRUE, TRUE), budget=10, weights=weights)
-    return cells
-
-
-PARTS = {"sensors": sensors, "energies": energies, "clear": clear}
+PARTS = {"sensors": sensors, "energies": energies}

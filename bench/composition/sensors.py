@@ -15,12 +15,12 @@ from volar.envs import TABLE
 
 ERROR = 0.03  # metres, standard deviation of every object's and the goal's coordinate along the bad axis
 POINTS, POSE = 4, 7  # three objects and the goal; numbers of an object's pose
-BAD_AXIS = {"true": None, "front": 1, "side": 0}
+BAD_AXIS = {"true": None, "front": 1, "side": 0}  # who sees all is a third row of the errors, and shown to nobody
 
 
 class Both(Env):
     """Proprioception = the robot's own numbers, then what each sensor in `shown` says, under names that begin with its
-    own. All four worlds below have the same scenes and the same errors for the same seed."""
+    own. All three worlds have the same scenes and the same errors for the same seed."""
 
     shown: ClassVar[tuple[str, ...]] = ("front", "side")
     privileged = ("simulator state: object and goal positions, with errors along one axis for some sensors",)
@@ -70,10 +70,6 @@ class Front(Both):
 
 class Side(Both):
     shown = ("side",)
-
-
-class Clear(Both):
-    shown = ("true",)
 
 
 def _with_error(
