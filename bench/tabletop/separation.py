@@ -24,7 +24,7 @@ from volar.envs.tabletop.tasks.attribute import DESCRIPTIONS
 from volar.envs.tabletop.tasks.compose import COMMANDS, TRAINED
 from volar.evaluation.episodes import evaluate
 from volar.evaluation.records import EpisodeRecord, read
-from volar.evaluation.run import Arm, RunInfo
+from volar.evaluation.run import Arm, RunInfo, read_run
 from volar.policies.config import PolicyConfig
 from volar.statistics.intervals import mean_rate
 from volar.train.config import TrainConfig
@@ -235,4 +235,6 @@ if __name__ == "__main__":
     elif isinstance(chosen, Long):
         meet(chosen, "long", {"expert": Arm(role="expert")}, LONG, LONG_SCENES)
     else:
-        print("[\n" + ",\n".join(json.dumps(row) for row in rows(chosen.out)) + "\n]")
+        made = {run.name: read_run(run).fingerprint for run in sorted((chosen.out / "runs").iterdir())}
+        lines = ",\n  ".join(json.dumps(row) for row in rows(chosen.out))
+        print(f'{{"rows": [\n  {lines}\n ],\n "fingerprints": {json.dumps(made)}}}')
