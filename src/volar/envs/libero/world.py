@@ -262,9 +262,18 @@ def _robot(sizes: Mapping[str, int]) -> RobotSpec:
 
 
 def _reset(world: Any) -> None:
-    """robosuite's reset. A placement that it cannot find is drawn again."""
+    """robosuite's reset. A placement that it cannot find is drawn again.
+
+    Fixtures go back to where a newly compiled model has them: the sampler adds what lies on or in them to that place,
+    and would add the last episode's place once more."""
     from robosuite.utils.errors import RandomizationError
 
+    model = world.sim.model._model
+    for name, fixture in world.fixtures_dict.items():
+        described = fixture.get_obj()
+        body = world.obj_body_id[name]
+        model.body_pos[body] = np.array(described.get("pos", "0 0 0").split(), dtype=float)
+        model.body_quat[body] = np.array(described.get("quat", "1 0 0 0").split(), dtype=float)
     for _ in range(20):
         try:
             world.reset()
