@@ -154,6 +154,7 @@ def prepare(command: PlanCommand) -> tuple[RunInfo, PlannerMaker]:
         library=library, drawn=None if command.draw is None else (command.first_seed, command.draw), error=error,
         value=value,
     )  # fmt: skip
+    maker.simulator().close()
     return info, maker
 
 

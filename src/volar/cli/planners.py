@@ -94,7 +94,7 @@ class PlannerMaker:
             max_steps=self.max_steps,
             follow=self.follow,
             value=None if self.value is None else self.value.load(policy),
-            make_simulator=None if self.error.none else self._simulator,
+            make_simulator=None if self.error.none else self.simulator,
             journal=partial(self._note, arm),
         )
 
@@ -103,7 +103,8 @@ class PlannerMaker:
         if (decision.seed, decision.number) == self.drawn and decision.plan.tree is not None:
             self._draw(arm, decision)
 
-    def _simulator(self) -> RestorableEnv:
+    def simulator(self) -> RestorableEnv:
+        """The planner's own, its dynamics wrong as asked for. ConfigError where that cannot be."""
         env = make_env(self.task, cameras=self.cameras)
         if not isinstance(env, RestorableEnv):
             raise ConfigError(f"{self.task} cannot save and restore its state, so nobody can plan in it.")
@@ -112,7 +113,7 @@ class PlannerMaker:
     def _draw(self, arm: str, decision: Decision) -> None:
         tree = decision.plan.tree
         assert tree is not None
-        env = self._simulator()
+        env = self.simulator()
         try:
             shown = most_visited(tree, PICTURES) if self.cameras else set()
             pictures = {key: _strip(env, decision.plan.ways[key]) for key in sorted(shown)}
