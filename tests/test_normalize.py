@@ -90,6 +90,17 @@ def test_a_constant_dimension_maps_to_zero_and_back_exactly(mode: str) -> None:
     assert np.array_equal(normalizer.denormalize(np.full((1, 3), 0.7, np.float32))[:, 1:], values[:1, 1:])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_rounding_is_no_variation_and_a_small_motion_is(mode: str) -> None:
+    """The quaternion of a thing that stands still varies by 1e-17; noise on it must not become noise of size 1e14."""
+    steps = np.linspace(-1, 1, 20)
+    values = np.column_stack([1e-17 * steps, 0.5 + 1e-8 * steps, 1e-6 * steps])
+    normalizer = Normalizer(exact_statistics(values), mode)  # type: ignore[arg-type]
+    assert normalizer.degenerate == (0, 1)
+    noisy = normalizer.normalize(values + 1e-3)
+    assert (noisy[:, :2] == 0).all() and np.ptp(noisy[:, 2]) > 1.9
+
+
 def test_a_rarely_moving_dimension_keeps_its_information_under_quantiles() -> None:
     values = np.zeros((1000, 1))
     values[7] = 4.0

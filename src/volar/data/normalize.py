@@ -14,6 +14,7 @@ from jaxtyping import Float64, Shaped
 from volar.core.errors import ConfigError, unknown_name
 
 Mode = Literal["mean_std", "min_max", "quantile"]
+NO_VARIATION, NOTHING = 2.5e-7, 1e-9  # two roundings of float32, of the largest number; and in any unit
 ArrayOrTensor = TypeVar("ArrayOrTensor")
 
 
@@ -66,8 +67,9 @@ class Normalizer:
     """Maps raw numbers to about [-1, 1] and back.
 
     mode "mean_std": zero mean, unit variance; "min_max": smallest to -1, largest to 1; "quantile": the 1 % and 99 %
-    quantiles to -1 and 1, values outside are not clipped. A dimension that never varied maps to 0 and back to its
-    constant; one whose two quantiles coincide although it varies falls back to its minimum and maximum.
+    quantiles to -1 and 1, values outside are not clipped. A dimension that never varied, but for rounding of float32 or
+    by less than 1e-9, maps to 0 and back to its constant; one whose two quantiles coincide although it varies falls
+    back to its minimum and maximum.
     width: normalised numbers are continued with zeros up to it, and cut back; by default there are d of them.
     """
 
@@ -87,7 +89,9 @@ class Normalizer:
                 varies = statistics.q99 > statistics.q01
                 low, high = np.where(varies, statistics.q01, low), np.where(varies, statistics.q99, high)
             centre, scale = (low + high) / 2, (high - low) / 2
-        constant = statistics.min == statistics.max
+        reach = np.maximum(np.abs(statistics.min), np.abs(statistics.max))
+        # Rounding is no variation: blown up to unit variance it would drown everything that a sensor's noise touches.
+        constant = statistics.max - statistics.min <= np.maximum(NO_VARIATION * reach, NOTHING)
         self._centre = np.where(constant, statistics.min, centre)
         self._scale = np.where(constant, 0.0, scale)
         self._inverse = np.divide(1.0, self._scale, out=np.zeros_like(self._scale), where=~constant)
