@@ -159,6 +159,36 @@ def test_meaning_is_said_not_guessed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert not (tmp_path / "no").exists()
 
 
+def test_a_wrong_label_of_the_rate_is_put_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As published conversions of LIBERO: one frame a control step of a 20 Hz robot, labelled 10 frames a second."""
+    slow = replace(SPEC, action=replace(SPEC.action, rate_hz=10.0))
+    labelled = open_dataset(make(tmp_path / "labelled", range(3), spec=slow, fps=10))
+    rewrite([whole(labelled)], tmp_path / "old", choices=Choices(fps=10.0))
+    with pytest.raises(ConfigError, match=r"rate: the robot acts at 10 Hz, the data set has 20"):
+        rewrite([whole(labelled)], tmp_path / "no", choices=Choices(fps=20.0))  # its own robot says otherwise
+    for wrong in (0.0, -20.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="positive number"):
+            rewrite([whole(labelled)], tmp_path / "no", choices=Choices(fps=wrong))
+    unsaid = open_dataset(tmp_path / "labelled")
+    unsaid.spec = None
+    with pytest.raises(ConfigError, match="--fps 20"):
+        rewrite([whole(unsaid)], tmp_path / "no", choices=Choices(robot=SPEC))
+    assert not (tmp_path / "no").exists()
+    done = rewrite([whole(unsaid)], tmp_path / "new", choices=Choices(robot=SPEC, fps=20.0))
+    new = open_dataset(tmp_path / "new")
+    assert (new.fps, new.spec, new.facts[ORIGIN][0]["fps"]) == (20, SPEC, 10)
+    assert done.encoded == {"front": 3, "wrist": 0}  # a film keeps its own times
+    for episode in new.episodes:
+        times = new.rows("timestamp", np.arange(episode.start, episode.stop))
+        np.testing.assert_allclose(times.ravel(), np.arange(episode.stop - episode.start) / 20, atol=1e-6)
+    assert np.array_equal(new.arrays["action"], labelled.arrays["action"])
+    rows = range(new.num_frames)
+    assert np.array_equal(new.frames("wrist", rows), labelled.frames("wrist", rows))
+    assert np.abs(new.frames("front", rows).astype(int) - labelled.frames("front", rows)).mean() < 2
+    words = [str(tmp_path / "old"), "--out", str(tmp_path / "cli"), "--fps", "20"]
+    assert main(["data", "convert", *words]) == 2 and "20 frames a second" in capsys.readouterr().err
+
+
 def test_a_feature_that_cannot_be_kept_is_named(first: Path, tmp_path: Path) -> None:
     dataset = open_dataset(first)
     dataset.features = {**dataset.features, "note": {"dtype": "string", "shape": [1], "names": None}}

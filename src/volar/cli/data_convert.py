@@ -1,6 +1,6 @@
 """`volar data convert SOURCE --out OUT`: a data set of any format that volar reads, as LeRobot v3.0."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -17,6 +17,8 @@ class Convert(Target):
     """a data set of any format that volar reads"""
     out: Path
     """folder of the new data set"""
+    fps: float | None = None
+    """frames per second, where what SOURCE says is wrong; times are written anew, films are encoded anew"""
 
 
 def main(arguments: list[str]) -> Output:
@@ -25,7 +27,7 @@ def main(arguments: list[str]) -> Output:
     from volar.data.formats import open_dataset
     from volar.data.rewrite import Piece, rewrite
 
-    choices, dataset = command.choices(), open_dataset(command.source)
+    choices, dataset = replace(command.choices(), fps=command.fps), open_dataset(command.source)
     everything = tuple(range(len(dataset.episodes)))
     results = [rewrite([Piece(dataset=dataset, episodes=everything)], command.out, choices=choices, progress=True)]
     return Output(summary(results), text(results))

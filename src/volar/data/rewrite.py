@@ -4,6 +4,7 @@ Numbers keep every bit, pictures stay the stored files unless another storage is
 no episode changed, and what the new format cannot hold is refused, not dropped.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,12 +37,14 @@ class Piece:
 @dataclass(frozen=True, kw_only=True)
 class Choices:
     """storage: how pictures are stored; None leaves them as they are. robot: what the numbers mean, where a data set
-    does not say so; assume_nothing: go on where nobody says it. leave_out: features that are not to be written."""
+    does not say so; assume_nothing: go on where nobody says it. leave_out: features that are not to be written.
+    fps: frames per second where what a data set says is wrong; films, which keep their own times, are encoded anew."""
 
     storage: Storage | None = None
     robot: RobotSpec | None = None
     assume_nothing: bool = False
     leave_out: tuple[str, ...] = ()
+    fps: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +69,10 @@ def rewrite(pieces: Sequence[Piece], out: Path, *, choices: Choices | None = Non
         _require_apart(piece.dataset, out)
     infos = [_declared(piece.dataset, choices, facts) for piece in pieces]
     _require_same(pieces, infos)
-    info, features = infos[0], infos[0]["features"]
+    info = infos[0]
     plan = [
         _Task(piece.dataset, episode, copied)
-        for piece, copied in ((piece, _copied(piece.dataset, features)) for piece in pieces)
+        for piece, copied in ((piece, _copied(piece.dataset, info)) for piece in pieces)
         for episode in piece.episodes
     ]
     encoded = dict.fromkeys(info[layout.EXTENSION]["storage"], 0)
@@ -100,6 +103,7 @@ def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> d
             raise unknown_name(f"feature of {dataset.root}", name, dataset.features)
     if layout.ACTION in choices.leave_out:
         raise ConfigError(f"Nothing can be learned from a data set without {layout.ACTION!r}; keep it.")
+    fps = _fps(dataset, choices)
     cameras = {dataset.require_camera(camera.name): camera for camera in dataset.cameras}
     numbers = dataset.numbers(range(1))
     features: dict[str, Any] = {}
@@ -108,9 +112,10 @@ def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> d
         if key in choices.leave_out or key in layout.BOOKKEEPING:
             continue
         if key in cameras:
-            stored = stored_feature(dataset, key) if choices.storage is None else None
             plain: Storage = "video" if feature["dtype"] == "video" else "image"
-            wanted = stored or camera_feature(cameras[key], choices.storage or plain, dataset.fps)
+            kept = choices.storage is None and (plain == "image" or fps == dataset.fps)
+            stored = stored_feature(dataset, key) if kept else None
+            wanted = stored or camera_feature(cameras[key], choices.storage or plain, fps)
             features[key], storage[cameras[key].name] = wanted, _storage_of(wanted)
         elif key in numbers:
             features[key] = {**feature, "dtype": str(numbers[key].dtype)}
@@ -124,9 +129,17 @@ def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> d
         seen = tuple(camera for camera in robot.cameras if camera.name in storage)
         robot = replace(robot, cameras=seen, proprioception=robot.proprioception if layout.STATE in features else ())
     return declare(
-        features, fps=dataset.fps, camera_storage=storage, robot_type=dataset.info.get("robot_type"), spec=robot,
+        features, fps=fps, camera_storage=storage, robot_type=dataset.info.get("robot_type"), spec=robot,
         extra=facts,
     )  # fmt: skip
+
+
+def _fps(dataset: Dataset, choices: Choices) -> float:
+    if choices.fps is None:
+        return dataset.fps
+    if not (choices.fps > 0 and math.isfinite(choices.fps)):
+        raise ConfigError(f"Frames per second must be a positive number, got {choices.fps:g}.")
+    return choices.fps
 
 
 def stored_feature(dataset: Dataset, key: str) -> dict[str, Any] | None:
@@ -159,12 +172,12 @@ def _robot(dataset: Dataset, choices: Choices) -> RobotSpec | None:
         )
     if dataset.spec is not None and choices.robot is not None:
         require_match(dataset.spec, choices.robot, our_name=str(dataset.root), their_name="the robot given")
-    if dataset.spec is None:
-        _require_fits(dataset, spec)
+    if dataset.spec is None or choices.fps is not None:
+        _require_fits(dataset, spec, _fps(dataset, choices))
     return spec
 
 
-def _require_fits(dataset: Dataset, spec: RobotSpec) -> None:
+def _require_fits(dataset: Dataset, spec: RobotSpec, fps: float) -> None:
     """What somebody says of a data set is not contradicted by its features. ConfigError lists every contradiction."""
     found = {camera.name: (camera.height, camera.width) for camera in dataset.cameras}
     said = {camera.name: (camera.height, camera.width) for camera in spec.cameras}
@@ -176,12 +189,13 @@ def _require_fits(dataset: Dataset, spec: RobotSpec) -> None:
         there = int(np.prod(dataset.features[name]["shape"])) if name in dataset.features else 0
         if there != width:
             wrong.append(f"{name}: the robot has {width} dimensions, the data set {there}")
-    if abs(spec.action.rate_hz - dataset.fps) > 1e-6:
+    if abs(spec.action.rate_hz - fps) > 1e-6:
         wrong.append(
-            f"rate: the robot acts at {spec.action.rate_hz:g} Hz, the data set has {dataset.fps:g} frames a second"
+            f"rate: the robot acts at {spec.action.rate_hz:g} Hz, the data set has {fps:g} frames a second (if one of "
+            f"its frames is one step of the robot and only the label is wrong: --fps {spec.action.rate_hz:g})"
         )
     if wrong:
-        raise ConfigError(f"The robot given does not fit {dataset.root}:\n  " + "\n  ".join(wrong))
+        raise ConfigError(f"What is said of the robot does not fit {dataset.root}:\n  " + "\n  ".join(wrong))
 
 
 def _require_same(pieces: Sequence[Piece], infos: Sequence[Mapping[str, Any]]) -> None:
@@ -211,6 +225,7 @@ def _facts(pieces: Sequence[Piece]) -> dict[str, Any]:
             "name": Path(piece.dataset.root).name,
             "format": piece.dataset.format,
             "episodes": len(piece.episodes),
+            "fps": piece.dataset.fps,
             "facts": {key: value for key, value in facts.items() if key not in agreed},
         }
         for piece, facts in zip(pieces, every, strict=True)
@@ -218,10 +233,15 @@ def _facts(pieces: Sequence[Piece]) -> dict[str, Any]:
     return agreed | {ORIGIN: sources}
 
 
-def _copied(dataset: Dataset, features: Mapping[str, Any]) -> frozenset[str]:
+def _copied(dataset: Dataset, info: Mapping[str, Any]) -> frozenset[str]:
     """The cameras whose stored files already are what is wanted."""
     keys = (dataset.require_camera(camera.name) for camera in dataset.cameras)
-    return frozenset(key for key in keys if key in features and stored_feature(dataset, key) == features[key])
+    wanted = {
+        key: feature
+        for key, feature in info["features"].items()
+        if feature["dtype"] != "video" or info["fps"] == dataset.fps
+    }
+    return frozenset(key for key in keys if key in wanted and stored_feature(dataset, key) == wanted[key])
 
 
 @dataclass(frozen=True)
@@ -248,6 +268,8 @@ class _Task:
             for key, feature in features.items()
             if key not in ASSIGNED and feature["dtype"] not in ("video", "image")
         }
+        if info["fps"] != dataset.fps:
+            numbers["timestamp"] = np.arange(len(rows), dtype=features["timestamp"]["dtype"])[:, None] / info["fps"]
         pictures: dict[str, StoredPictures] = {}
         for camera in dataset.cameras:
             key = dataset.require_camera(camera.name)
