@@ -167,8 +167,9 @@ class TestGrasps:
         assert abs(best.rotation[:, 0]) == pytest.approx([0, 1, 0]) and best.clearance > 0
         assert np.linalg.det(best.rotation) == pytest.approx(1) and best.rotation[2, 2] == pytest.approx(-1)
 
-    def test_a_neighbour_turns_the_hand(self) -> None:
-        cube, wall = ((0.0, 0, 0.02), (0.02, 0.02, 0.02)), ((0.0, 0.045, 0.05), (0.02, 0.02, 0.05))
+    @pytest.mark.parametrize(("middle", "half"), [(0.045, 0.02), (0.05, 0.001)])  # a drawer's wall: hit, not grazed
+    def test_a_neighbour_turns_the_hand(self, middle: float, half: float) -> None:
+        cube, wall = ((0.0, 0, 0.02), (0.02, 0.02, 0.02)), ((0.0, middle, 0.05), (0.02, half, 0.05))
         points = surface_points(self.GRIPPER)
         free = find_grasps(boxes(cube), boxes(self.TABLE, cube), points, self.DOWN)[0]
         crowded = find_grasps(boxes(cube), boxes(self.TABLE, cube, wall), points, self.DOWN)[0]

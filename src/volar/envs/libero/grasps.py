@@ -13,7 +13,9 @@ DEPTHS = (0.02, 0.03, 0.04)  # of the fingertips below the top of the piece that
 BELOW_TOP = 0.031  # where a thing is best held, under its highest point
 FLOOR = 0.008  # between the point between the fingertips and what the thing stands on
 ENOUGH = 0.005  # clearance beyond which more is no better
-ABOVE = (0.03, 0.07, 0.12)  # heights at which the way down must be free
+TOUCHING = 0.0005  # metres that points may lie inside a box; in a thin wall they cannot lie deeper than half of it
+REFUSED = 0.05  # of merit, lost where the gripper would hit something: only where there is no other grasp
+ABOVE = (0.015, 0.03, 0.05, 0.07, 0.12)  # heights at which the way down must be free
 SPACING = 0.015  # of the points that stand for the gripper, metres
 NEARBY = 0.3  # metres around a grasp in which boxes count
 SHORTLIST = 24
@@ -104,12 +106,16 @@ def _rated(
     corners = thing.corners()
     away = np.linalg.norm(position[:2] - thing.center[:, :2].mean(0))
     ideal = max(corners[..., 2].max() - BELOW_TOP, corners[..., 2].min() + FLOOR)
-    merit = min(free, ENOUGH) - 0.004 * turn - 0.05 * away - 0.5 * abs(position[2] - ideal)
+    merit = _worth(free) - 0.004 * turn - 0.05 * away - 0.5 * abs(position[2] - ideal)
     return Grasp(position=position, rotation=rotation, clearance=free, merit=float(merit))
 
 
 def _with_way_down(grasp: Grasp, near: Boxes, points: np.ndarray) -> Grasp:
     ways = [clearance(points, grasp.position + up * UP, grasp.rotation, near) for up in ABOVE]
     free = min(grasp.clearance, *ways)
-    lost = min(grasp.clearance, ENOUGH) - min(free, ENOUGH)
-    return Grasp(position=grasp.position, rotation=grasp.rotation, clearance=free, merit=grasp.merit - lost)
+    merit = grasp.merit - _worth(grasp.clearance) + _worth(free)
+    return Grasp(position=grasp.position, rotation=grasp.rotation, clearance=free, merit=merit)
+
+
+def _worth(clearance: float) -> float:
+    return min(clearance, ENOUGH) - (REFUSED if clearance < -TOUCHING else 0.0)
