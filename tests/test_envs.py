@@ -297,6 +297,24 @@ def test_the_default_view_is_corner2_moved_as_published():
     env.close()
 
 
+@pytest.mark.parametrize(
+    ("task", "installed", "message"),
+    [
+        (
+            "metaworld/reach",
+            "3.9.0",
+            r"Meta-World does not run on MuJoCo 3\.9.*peg-insert-side.*Found right: 3\.3\.0",
+        ),
+        ("metaworld/reach", "4.0.0", "the models do not load"),
+        ("tabletop/push", "3.3.1", r"nobody has measured.*Found right: 3\.3\.0.*volar\[sim\]"),
+    ],
+)
+def test_a_mujoco_on_which_the_benchmark_is_not_known_to_be_itself_is_refused(monkeypatch, task, installed, message):
+    monkeypatch.setattr("volar.envs.offscreen.mujoco.__version__", installed)
+    with pytest.raises(ConfigError, match=message):
+        make_env(task, cameras={})
+
+
 def test_pictures_survive_the_end_of_other_environments():
     env = make_env("metaworld/drawer-open", cameras={"corner4": 64, "topview": 48})
     env.reset(0)

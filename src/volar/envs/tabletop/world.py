@@ -19,6 +19,7 @@ from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Signs
 from volar.core.objects import NamedObject, NamingWorld
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
+from volar.envs.mujoco_versions import OURS, require_version
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.perturbation.world import Displacement, PerturbableWorld
 from volar.envs.state_bytes import label_of, pack, unpack
@@ -59,6 +60,7 @@ class Tabletop(PerturbableWorld, NamingWorld):
     def __init__(self, task: str, *, cameras: Mapping[str, int] | None = None) -> None:
         if task not in TASKS:
             raise unknown_name("tabletop task", task, TASKS)
+        require_version("tabletop", mujoco.__version__, OURS, remedy="pip install 'volar[sim]'")
         self.name, self.task = task, TASKS[task]
         sizes = dict(DEFAULT_CAMERAS if cameras is None else cameras)
         for name, size in sizes.items():
