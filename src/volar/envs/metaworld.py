@@ -22,6 +22,7 @@ from language_world import TASK_DESCRIPTIONS
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Mishap, Signs, Stage
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
+from volar.envs.cameras import declared_cameras
 from volar.envs.mujoco_versions import OURS, Hazard, require_version
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.perturbation.world import Displacement, PerturbableWorld, outward
@@ -107,13 +108,7 @@ class MetaWorld(PerturbableWorld):
     def __init__(self, task: str, *, cameras: Mapping[str, int] | None = None) -> None:
         self.task = _known(task)
         require_version("Meta-World", mujoco.__version__, HAZARDS, remedy="pip install 'volar[sim]'")
-        sizes = dict(DEFAULT_CAMERAS if cameras is None else cameras)
-        for name, size in sizes.items():
-            if name not in CAMERAS:
-                raise unknown_name("Meta-World camera", name, CAMERAS)
-            if size < 1:
-                raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
-        declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
+        declared = declared_cameras(cameras, default=DEFAULT_CAMERAS, known=CAMERAS, world="Meta-World")
         self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
         self._scene = scene_of(self.task)
         self._env = _build(self.task, self._scene)

@@ -15,7 +15,6 @@ from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Signs, Stage
 from volar.core.robot import (
     ActionSpec,
-    Camera,
     Chunk,
     Env,
     Observation,
@@ -24,6 +23,7 @@ from volar.core.robot import (
     RobotSpec,
     Step,
 )
+from volar.envs.cameras import declared_cameras
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 230)}
 BACKGROUND, HAND = (235, 235, 225), (20, 20, 20)
@@ -51,14 +51,8 @@ class Toy(RestorableEnv):
     def __init__(self, task: str, *, cameras: Mapping[str, int] | None = None) -> None:
         if task not in self.tasks():
             raise unknown_name("toy task", task, self.tasks())
-        sizes = {CAMERA: DEFAULT_SIZE} if cameras is None else cameras
-        for name, size in sizes.items():
-            if name != CAMERA:
-                raise unknown_name("toy camera", name, (CAMERA,))
-            if size < 1:
-                raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
         self._goal = task.removeprefix("reach-")
-        declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
+        declared = declared_cameras(cameras, default={CAMERA: DEFAULT_SIZE}, known=(CAMERA,), world="toy")
         self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=("hand_x", "hand_y"))
         self._world = np.zeros((1 + len(COLOURS), 2))  # the hand, then the discs in the order of COLOURS
         self._steps = 0

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from volar.core.errors import ConfigError, RobotFault, unknown_name
+from volar.core.errors import ConfigError, RobotFault
 from volar.core.evidence import Signs, Stage
 from volar.core.robot import ActionSpec, Camera, Observation, RobotSpec, Step
+from volar.envs.cameras import declared_cameras
 from volar.envs.libero.expert import LiberoExpert, SceneEnv
 from volar.envs.libero.scene import Scene
 from volar.envs.libero.simulator import PACKAGE, build, files_of, initial_states, require_packages
@@ -252,12 +253,7 @@ class Libero(SceneEnv):
 
 
 def _robot(sizes: Mapping[str, int]) -> RobotSpec:
-    for name, size in sizes.items():
-        if name not in VIEWS:
-            raise unknown_name("LIBERO camera", name, VIEWS)
-        if size < 1:
-            raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
-    declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
+    declared = declared_cameras(sizes, default={}, known=VIEWS, world="LIBERO")
     return RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
 
 

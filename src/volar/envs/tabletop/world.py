@@ -18,7 +18,8 @@ from scipy.spatial.transform import Rotation
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Signs
 from volar.core.objects import NamedObject, NamingWorld
-from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
+from volar.core.robot import ActionSpec, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
+from volar.envs.cameras import declared_cameras
 from volar.envs.mujoco_versions import OURS, require_version
 from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
 from volar.envs.perturbation.world import Displacement, PerturbableWorld
@@ -62,13 +63,7 @@ class Tabletop(PerturbableWorld, NamingWorld):
             raise unknown_name("tabletop task", task, TASKS)
         require_version("tabletop", mujoco.__version__, OURS, remedy="pip install 'volar[sim]'")
         self.name, self.task = task, TASKS[task]
-        sizes = dict(DEFAULT_CAMERAS if cameras is None else cameras)
-        for name, size in sizes.items():
-            if name not in CAMERAS:
-                raise unknown_name("tabletop camera", name, CAMERAS)
-            if size < 1:
-                raise ConfigError(f"Camera {name!r}: its side must be at least 1 pixel, got {size}.")
-        declared = tuple(Camera(name=name, height=size, width=size) for name, size in sizes.items())
+        declared = declared_cameras(cameras, default=DEFAULT_CAMERAS, known=CAMERAS, world="tabletop")
         self._spec = RobotSpec(action=ACTION, cameras=declared, proprioception=PROPRIOCEPTION)
         self._model = mujoco.MjModel.from_xml_string(scene_xml(self.task.family.things))
         self._data = mujoco.MjData(self._model)
