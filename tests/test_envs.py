@@ -12,7 +12,7 @@ import pytest
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.robot import Job
 from volar.envs import TABLE, instructions, make_env, make_expert, tasks
-from volar.envs.controls import BlankImages, RandomActor
+from volar.envs.controls import BlankImages, OpenLoop, RandomActor
 from volar.envs.metaworld import CAMERAS, MetaWorld
 from volar.envs.offscreen import require_agreement
 from volar.envs.rollout import run_episode
@@ -432,6 +432,19 @@ def test_random_actor_is_seeded_bounded_and_apart_from_the_scene():
     assert chunks[0].shape == (50, 2) and np.abs(chunks[0]).max() <= 1 and np.abs(chunks[0]).max() > 0.9
     scene = np.random.default_rng(3).uniform(-1, 1, (50, 2)).astype(np.float32)
     assert not np.array_equal(chunks[0], scene)
+
+
+def test_an_open_loop_never_looks_and_keeps_its_last_action():
+    steps = np.array([[0.1, 0.2], [0.3, 0.4]], dtype=np.float32)
+    actor, env = OpenLoop(steps), make_env("toy/reach-red")
+    for seed in (0, 1):
+        env.reset(seed)
+        actor.reset(seed)
+        acted = [actor.act(env.observe(images=False)).actions[0] for _ in range(3)]
+        np.testing.assert_array_equal(acted, steps[[0, 1, 1]])
+    env.close()
+    with pytest.raises(ConfigError, match="at least one action"):
+        OpenLoop(steps[:0])
 
 
 def test_blank_images_takes_away_the_pictures_only():

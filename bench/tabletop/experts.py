@@ -14,9 +14,9 @@ import tyro
 
 from volar.core.fingerprint import fingerprint
 from volar.core.progress import counting
-from volar.core.robot import Actor, Chunk, Episode, Job, Observation
+from volar.core.robot import Actor, Episode, Job
 from volar.envs import make_env, make_expert
-from volar.envs.controls import RandomActor
+from volar.envs.controls import OpenLoop, RandomActor
 from volar.envs.rollout import run_episode
 from volar.envs.tabletop.grammar import VERBS
 from volar.envs.tabletop.tasks import TASKS
@@ -35,22 +35,6 @@ class Experts:
     episodes: int = 100
     controls: int = 25
     noise: float = 0.1
-
-
-class Replay(Actor):
-    """A sequence of actions, whatever is seen; its last one for ever."""
-
-    uses_images = False
-
-    def __init__(self, actions: np.ndarray) -> None:
-        self._actions, self._step = actions, 0
-
-    def reset(self, seed: int) -> None:
-        self._step = 0
-
-    def act(self, observation: Observation) -> Chunk:
-        self._step += 1
-        return Chunk(actions=self._actions[[min(self._step, len(self._actions)) - 1]], execute=1, evaluations=0)
 
 
 def groups() -> dict[str, list[str]]:
@@ -102,7 +86,7 @@ def measure(command: Experts) -> dict[str, object]:
                 experts.append(episode(task, make_expert("tabletop/fork"), seed, command.noise, frames=True))
                 advance(1)
             arms = {"expert": experts}
-            for name, actor in (("random", random), ("blind", Replay(mean_actions(experts)))):
+            for name, actor in (("random", random), ("blind", OpenLoop(mean_actions(experts)))):
                 arms[name] = []
                 for task, seed in told[: command.controls]:
                     arms[name].append(episode(task, actor, seed, 0.0, frames=False))

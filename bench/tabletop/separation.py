@@ -17,9 +17,9 @@ import tyro
 
 from volar.cli.collect import Collect, collect
 from volar.core.fingerprint import fingerprint
-from volar.core.robot import Actor, Chunk, Job, Observation
+from volar.core.robot import Actor, Job
 from volar.envs import make_env, make_expert
-from volar.envs.controls import RandomActor
+from volar.envs.controls import OpenLoop, RandomActor
 from volar.envs.tabletop.tasks.attribute import DESCRIPTIONS
 from volar.envs.tabletop.tasks.compose import COMMANDS, TRAINED
 from volar.evaluation.episodes import evaluate
@@ -101,23 +101,6 @@ class Table:
     out: Path
 
 
-class Blind(Actor):
-    """The mean of all demonstrations' actions at every control step, whatever it sees."""
-
-    uses_images = False
-
-    def __init__(self, actions: np.ndarray) -> None:
-        self._actions, self._step = actions, 0
-
-    def reset(self, seed: int) -> None:
-        self._step = 0
-
-    def act(self, observation: Observation) -> Chunk:
-        action = self._actions[min(self._step, len(self._actions) - 1)]
-        self._step += 1
-        return Chunk(actions=action[None], execute=1, evaluations=0)
-
-
 @dataclass(frozen=True)
 class Maker:
     """Makes the actor of an arm in a worker."""
@@ -132,7 +115,7 @@ class Maker:
         if arm == "random":
             return RandomActor(make_env(task).spec)
         if arm == "blind":
-            return Blind(mean_actions(self.out / "data" / self.name))
+            return OpenLoop(mean_actions(self.out / "data" / self.name))
         from volar.policies.actor import load_policy
 
         return load_policy(self.out / "train" / f"{self.name}-{arm.removeprefix('clone@')}", execute=EXECUTE)

@@ -6,6 +6,7 @@ The shuffled instruction is no actor: give the job another `instruction`.
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float32
 
 from volar.core.errors import ConfigError
 from volar.core.robot import Actor, Chunk, Observation, PrivilegedActor, RobotSpec
@@ -30,6 +31,25 @@ class RandomActor(Actor):
         size = (self._execute, self._action.dim)
         actions = self._random.uniform(self._action.low, self._action.high, size).astype(np.float32)
         return Chunk(actions=actions, execute=self._execute, evaluations=0)
+
+
+class OpenLoop(Actor):
+    """Given actions [t a] one after the other, whatever is seen; the last one for ever. With the mean of demonstrations
+    it is the blind policy: what a task gives to somebody who never looks."""
+
+    uses_images = False
+
+    def __init__(self, actions: Float32[np.ndarray, "t a"]) -> None:
+        if not len(actions):
+            raise ConfigError("An open loop needs at least one action.")
+        self._actions, self._step = actions, 0
+
+    def reset(self, seed: int) -> None:
+        self._step = 0
+
+    def act(self, observation: Observation) -> Chunk:
+        self._step += 1
+        return Chunk(actions=self._actions[[min(self._step, len(self._actions)) - 1]], execute=1, evaluations=0)
 
 
 class BlankImages(Actor):
