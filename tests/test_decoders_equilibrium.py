@@ -419,7 +419,7 @@ class TestWarmStart:
         actor, observation = acting(decoder="flow")
         start = WarmStart(actions=torch.zeros(1, 4, 2), known=torch.zeros(1, 4, dtype=torch.bool))
         with pytest.raises(ConfigError, match="'flow' cannot set out"):
-            actor.policy.predict(actor._batch([observation]), start=start)
+            actor.policy.predict(actor.batch([observation]), start=start)
 
 
 def acting(decoder: str = "equilibrium", **options) -> tuple[PolicyActor, Observation]:
@@ -443,7 +443,7 @@ class TestExactControl:
     @pytest.fixture
     def shown(self) -> Batch:
         actor, observation = acting()
-        batch = actor._batch([observation] * 16)
+        batch = actor.batch([observation] * 16)
         where = torch.linspace(-1, 1, 8).repeat_interleave(2)[:, None].expand(-1, batch.proprioception.shape[1])
         chunks = torch.randn(16, 4, actor.policy.robot.action.dim, generator=seeded())
         return replace(batch, proprioception=where, actions=chunks, valid=torch.ones(16, 4, dtype=torch.bool))

@@ -79,6 +79,7 @@ class EnvironmentServer(Listener):
             TABLE[name.partition("/")[0]]
         self._served = tuple(served)
         self._idle: list[_Process] = []
+        self._stopped = False
         self._places = threading.BoundedSemaphore(MOST)
         self._card = {
             "protocol": ENVIRONMENT_PROTOCOL, "volar": volar.__version__, "python": platform.python_version(),
@@ -105,9 +106,14 @@ class EnvironmentServer(Listener):
             self._places.release()
 
     def stop(self) -> None:
+        self._stopped = True
         super().stop()
-        while self._idle:
-            self._idle.pop().end()
+        self._end_idle()
+
+    def _end_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().end()
 
     @contextmanager
     def _world(self) -> Iterator[_Process]:
@@ -116,10 +122,12 @@ class EnvironmentServer(Listener):
         try:
             yield world
         except ConnectionClosed:
-            if len(self._idle) < KEPT and world.forget():
+            if not self._stopped and len(self._idle) < KEPT and world.forget():
                 self._idle.append(world)
             else:
                 world.end()
+            if self._stopped:  # while the world forgot
+                self._end_idle()
         except BaseException:
             world.end()
             raise
