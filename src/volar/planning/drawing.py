@@ -11,6 +11,7 @@ from volar.core.errors import ConfigError
 
 COLUMN, ROW, MARGIN = 96, 120, 60  # pixels between nodes, between levels, and around all
 STRIP, THUMB = 180, 60  # width and height of a film strip
+LETTER = 8  # pixels across, at most in the mean, of the heading
 INK, FAINT, CHOSEN = "#222", "#9aa5b1", "#c2410c"
 
 
@@ -28,10 +29,16 @@ def tree_svg(
     children = _children(nodes, root, shown)
     places: dict[str, tuple[float, int]] = {}
     column = STRIP + 16 if pictures else COLUMN
-    width = MARGIN * 2 + column * max(1, _place(root, children, places, 0, 0.0))
+    across = column * max(1, _place(root, children, places, 0, 0.0))
+    left_out = len(nodes) - len(places)
+    note = f"{title} - {len(nodes)} states, {nodes[root]['visits']} simulations"
+    note += f" ({left_out} states not drawn)" if left_out else ""
+    note += "; at each edge: visits x mean return"
+    width = max(MARGIN * 2 + across, 24 + LETTER * len(note))
     depth = max(level for _, level in places.values())
     height = MARGIN * 2 + ROW * depth + THUMB
-    at = {key: (MARGIN + column * (x + 0.5), float(MARGIN + ROW * level)) for key, (x, level) in places.items()}
+    left = (width - across) / 2
+    at = {key: (left + column * (x + 0.5), float(MARGIN + ROW * level)) for key, (x, level) in places.items()}
     numbers = sorted(map(int, nodes[root]["edges"]))
     taken = None if chosen is None else numbers[chosen]
     top = max(1, nodes[root]["visits"])
@@ -42,10 +49,6 @@ def tree_svg(
         for number, child in below
     ]  # fmt: skip
     circles = [_circle(at[key], nodes[key], top, (pictures or {}).get(key)) for key in places]
-    left_out = len(nodes) - len(places)
-    note = f"{title} - {len(nodes)} states, {nodes[root]['visits']} simulations"
-    note += f" ({left_out} states not drawn)" if left_out else ""
-    note += "; at each edge: visits x mean return"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="sans-serif" font-size="11">'
