@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from volar.envs.suites import ROBUSTNESS, SEEDED, Suite, graded
-from volar.envs.tabletop.tasks import attribute, chores, compose, drawer, horizon, memory, obstacle
+from volar.envs.tabletop.tasks import attribute, chores, compose, drawer, horizon, memory, obstacle, sort
 
 EPISODES = 50
 FIRST_SEED = 100_000  # far from the seeds of demonstrations
@@ -17,7 +17,7 @@ SPLIT = ("Trained on tabletop-compose-train only: every word of a held-out comma
 
 
 def suites() -> tuple[Suite, ...]:
-    """One suite per family; `compose` has one for training and two that are held out."""
+    """One suite per family; `compose` and `sort` have one for training, and others for what is held out."""
     waits = {task: STEPS + 20 * _number(task) for task in memory.TASKS}
     chains = {task: 40 + 110 * _number(task) for task in (*horizon.TASKS, *chores.TASKS)}
     return (
@@ -25,6 +25,9 @@ def suites() -> tuple[Suite, ...]:
         _suite("compose-heldout", compose.HELD_OUT, STEPS, *SPLIT),
         _suite("compose-heldout-things", compose.HELD_OUT_THINGS, STEPS, *SPLIT,
                "Here the thing itself is new: its colour and its shape occur in training, never together."),
+        _suite("sort-train", sort.TRAINED, STEPS),
+        _suite("sort-heldout", sort.HELD_OUT, STEPS,
+               "Trained on tabletop-sort-train only: each cube and each region occurs there, the pair does not."),
         _suite("attribute", attribute.TASKS, STEPS),
         _suite("drawer", drawer.TASKS, STEPS),
         _suite("obstacle", obstacle.TASKS, STEPS),

@@ -15,6 +15,7 @@ from volar.envs.tabletop.tasks import (
     pick_place,
     precise,
     push,
+    sort,
 )
 
 TASKS: dict[str, Task] = {
@@ -29,6 +30,7 @@ TASKS: dict[str, Task] = {
     **memory.TASKS,
     **horizon.TASKS,
     **chores.TASKS,
+    **sort.TASKS,
 }
 
 
