@@ -46,6 +46,7 @@ FAMILY = Family(
     ),
     objects=tuple(f"{colour}_cube" for colour in CUBES),
     goals=tuple(f"region_{colour}" for colour in REGIONS),
+    words=(*(f"{colour} cube" for colour in CUBES), *(f"{colour} region" for colour in REGIONS)),
 )
 
 

@@ -72,6 +72,7 @@ def _family(kind: str) -> Family:
         ),
         objects=("object_1",),
         goals=("goal", "obstacle"),
+        words=("blue cube", "yellow region", "red obstacle"),
     )
 
 
