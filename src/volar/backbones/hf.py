@@ -22,7 +22,7 @@ from volar.backbones.families import FAMILIES, Prompt
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.model import Backbone, Batch, Card, Context, Extended, LayerShape
 from volar.core.robot import Camera
-from volar.nn.transformer import causal_mask
+from volar.nn.transformer import causal_mask, real_tokens
 
 CONFIG_FILE, TOKENIZER_FILE = "vlm_config.json", "vlm_tokenizer.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -143,7 +143,7 @@ class HuggingFace(Backbone):
         return self._context(read)
 
     def _context(self, read: Reading) -> Context:
-        def extend(new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Extended:
+        def extend(new: Float[Tensor, "b s d"], sees: Bool[Tensor, "*rows s s"]) -> Extended:
             longer = self._continue(read, new, sees)
             return Extended(hidden=longer.hidden[:, -new.shape[1] :].float(), context=self._context(longer))
 
@@ -217,12 +217,11 @@ class HuggingFace(Backbone):
     def _word_scale(self) -> Tensor:
         return self.vlm.get_input_embeddings()(torch.arange(64, device=self.vlm.device)).std()
 
-    def _continue(self, read: Reading, new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Reading:
+    def _continue(self, read: Reading, new: Float[Tensor, "b s d"], sees: Bool[Tensor, "*rows s s"]) -> Reading:
         """The kept keys and values are copied into a cache of this call's own, so `read` can be continued again."""
         batch, size = new.shape[:2]
-        if sees.shape != (size, size):
-            raise ValueError(f"sees must be [{size} {size}] for {size} new tokens, got {list(sees.shape)}.")
-        new, among = new.to(self.vlm.dtype), sees.expand(batch, 1, size, size)
+        real = real_tokens(sees, batch, size)
+        new, among = new.to(self.vlm.dtype), (sees & real[:, None])[:, None]
         before = read.mask if not self.family.two_sided else read.mask[:, read.encoded :]
         seen = torch.cat([before[:, None, None].expand(-1, -1, size, -1), among], dim=-1)
         kept = DynamicCache(ddp_cache_data=read.layers)
@@ -238,12 +237,12 @@ class HuggingFace(Backbone):
             said = DynamicCache()
             output = self.language(
                 inputs_embeds=new, attention_mask=_additive(seen, new.dtype), past_key_values=kept, use_cache=True,
-                position_ids=read.position[:, None] + torch.arange(size, device=new.device),
+                position_ids=read.position[:, None] + (real.cumsum(-1) - 1).clamp(min=0),
             )  # fmt: skip
         return Reading(
             hidden=torch.cat([read.hidden, output.last_hidden_state], dim=1),
-            mask=F.pad(read.mask, (0, size), value=True),
-            position=read.position + size,
+            mask=torch.cat([read.mask, real], dim=1),
+            position=read.position + real.sum(-1),
             layers=_keys_values(kept),
             encoded=read.encoded,
             said=_keys_values(said),

@@ -24,6 +24,13 @@ def full_mask(size: int, device: torch.device | str = "cpu") -> Bool[Tensor, "s 
     return torch.ones(size, size, dtype=torch.bool, device=device)
 
 
+def real_tokens(sees: Bool[Tensor, "*rows s s"], rows: int, size: int) -> Bool[Tensor, "b s"]:
+    """Who of `size` new tokens is no padding: whoever sees itself; see `Context`. ValueError for another shape."""
+    if sees.shape not in ((size, size), (rows, size, size)):
+        raise ValueError(f"sees must be [{size} {size}] for {size} new tokens, got {list(sees.shape)}.")
+    return sees.diagonal(dim1=-2, dim2=-1).expand(rows, size)
+
+
 def sinusoid(positions: Float[Tensor, " *batch"], width: int, *, low: float = 4e-3, high: float = 4.0) -> Tensor:
     """Sine-cosine embedding [*batch width] with periods geometric from `low` to `high` (pi0's constants for
     times in [0, 1]; arXiv 2410.24164). `width` must be even."""
@@ -97,17 +104,16 @@ class Trunk(nn.Module):
     def prefix(self, tokens: Float[Tensor, "b t d"], mask: Bool[Tensor, "b t"]) -> Prefix:
         return Prefix(tuple(block.keys_values(tokens) for block in self.blocks), mask)  # type: ignore[operator]
 
-    def extend(self, prefix: Prefix, new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Extension:
+    def extend(self, prefix: Prefix, new: Float[Tensor, "b s d"], sees: Bool[Tensor, "*rows s s"]) -> Extension:
         batch, size = new.shape[:2]
-        if sees.shape != (size, size):
-            raise ValueError(f"sees must be [{size} {size}] for {size} new tokens, got {list(sees.shape)}.")
+        real = real_tokens(sees, batch, size)
         seen_prefix = prefix.mask[:, None].expand(batch, size, -1)
-        mask = torch.cat([seen_prefix, sees.expand(batch, size, size)], dim=-1)[:, None]
+        mask = torch.cat([seen_prefix, sees & real[:, None]], dim=-1)[:, None]
         layers = []
         for block, keys_values in zip(self.blocks, prefix.layers, strict=True):
             new, longer = block(new, keys_values, mask)
             layers.append(longer)
-        grown = torch.cat([prefix.mask, prefix.mask.new_ones(batch, size)], dim=1)
+        grown = torch.cat([prefix.mask, real], dim=1)
         return Extension(self.norm(new), Prefix(tuple(layers), grown))
 
     def context(
@@ -117,7 +123,7 @@ class Trunk(nn.Module):
         return self._context(tokens, self.prefix(tokens, mask), hint)
 
     def _context(self, tokens: Tensor, prefix: Prefix, hint: Tensor | None) -> Context:
-        def extend(new: Float[Tensor, "b s d"], sees: Bool[Tensor, "s s"]) -> Extended:
+        def extend(new: Float[Tensor, "b s d"], sees: Bool[Tensor, "*rows s s"]) -> Extended:
             longer = self.extend(prefix, new if hint is None else new + hint, sees)
             seen = torch.cat([tokens, longer.hidden], dim=1)
             return Extended(hidden=longer.hidden, context=self._context(seen, longer.prefix, hint))
