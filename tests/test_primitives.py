@@ -242,6 +242,13 @@ class TestProMP:
         torch.testing.assert_close(one.mean, two.mean)
         torch.testing.assert_close(one.covariance, two.covariance, rtol=1e-5, atol=1e-9)
 
+    def test_what_is_known_exactly_cannot_be_conditioned_on_again(self, shown):
+        point, none = torch.zeros(2).double(), torch.zeros(2, 2).double()
+        known = conditioned(shown, 0.3, point, none)
+        assert moments(known, S[12:13]).covariance.abs().max() < 1e-12
+        with pytest.raises(ConfigError, match=r"s = 0\.3 .* known there already"):
+            conditioned(replace(known, covariance=torch.zeros_like(known.covariance)), 0.3, point, none)
+
     def test_moments_are_those_of_its_samples(self, shown):
         drawn = samples(shown, S, count=20_000, generator=seeded())
         expected = moments(shown, S)

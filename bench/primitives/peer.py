@@ -21,7 +21,7 @@ from volar.nn.primitives.promp import ProMP, conditioned, moments
 from volar.nn.primitives.response import Parameters, motion
 
 RESULT = Path(__file__).parents[2] / "docs" / "results" / "primitives" / "peer.json"
-BATCH, ROUNDS, POINTS = 256, 7, 101
+BATCH, ROUNDS, POINTS = 256, 15, 101
 PEER = Path(__file__).parent / "peer_side.py"
 
 

@@ -54,24 +54,32 @@ def promp(
 def moments(primitive: ProMP, s: Float[Tensor, " t"]) -> Moments:
     size, weights = primitive.mean.shape[-2:]
     rows = basis(s, weights)
-    blocks = primitive.covariance.unflatten(-1, (size, weights)).unflatten(-3, (size, weights))
+    # One product with all pairs of basis functions; three factors at once would be multiplied at each time.
+    pairs = (rows[:, :, None] * rows[:, None]).flatten(1)
+    blocks = primitive.covariance.unflatten(-1, (size, weights)).unflatten(-3, (size, weights)).transpose(-3, -2)
     return Moments(
-        mean=torch.einsum("tk,...dk->...td", rows, primitive.mean),
-        covariance=torch.einsum("tk,...dkel,tl->...tde", rows, blocks, rows),
+        mean=(primitive.mean @ rows.T).mT,
+        covariance=(blocks.flatten(-2) @ pairs.T).movedim(-1, -3),
     )
 
 
 def conditioned(primitive: ProMP, s: float, position: Float[Tensor, "*b d"], noise: Float[Tensor, "d d"]) -> ProMP:
-    """Given that the motion passes `position` at s, up to Gaussian `noise` (a covariance; zeros: exactly)."""
+    """Given that the motion passes `position` at s, up to Gaussian `noise` (a covariance; zeros: exactly). Raises
+    ConfigError where nothing is left to be uncertain about at s and the noise is zero."""
     size, weights = primitive.mean.shape[-2:]
     (now,) = basis(torch.tensor([s], dtype=primitive.mean.dtype), weights)
-    rows = torch.block_diag(*[now[None]] * size)
-    cross = primitive.covariance @ rows.T
-    gain = torch.linalg.solve(noise + rows @ cross, cross.mT).mT
-    surprise = position - primitive.mean @ now
-    mean = primitive.mean + (gain @ surprise[..., None]).squeeze(-1).unflatten(-1, (size, weights))
-    covariance = primitive.covariance - gain @ cross.mT
-    return ProMP(mean=mean, covariance=(covariance + covariance.mT) / 2)
+    cross = primitive.covariance.unflatten(-1, (size, weights)) @ now
+    spread = noise + cross.unflatten(-2, (size, weights)).mT @ now
+    root = torch.linalg.cholesky_ex(spread)
+    if bool(root.info.any()):
+        raise ConfigError(
+            f"Position and noise at s = {s:g} have no positive covariance: it is known there already, or the noise is "
+            f"not a covariance. Give a noise above zero, such as 1e-6 times the identity."
+        )
+    half = torch.linalg.solve_triangular(root.L, cross.mT, upper=False)
+    surprise = torch.linalg.solve_triangular(root.L, (position - primitive.mean @ now)[..., None], upper=False)
+    mean = primitive.mean + (half.mT @ surprise).squeeze(-1).unflatten(-1, (size, weights))
+    return ProMP(mean=mean, covariance=primitive.covariance - half.mT @ half)
 
 
 def samples(
