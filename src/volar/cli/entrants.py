@@ -179,11 +179,11 @@ def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data:
     from volar.core.model import FrozenVision
     from volar.data.windows import selected_frames
     from volar.policies.compute import count_policy, time_policy, time_training_step
-    from volar.train.demonstrations import fit_tokenizer, new_policy, open_demonstrations
+    from volar.train.demonstrations import fit_vocabularies, new_policy, open_demonstrations
 
     parts = open_demonstrations([data], config)
     dataset, policy = parts[0].dataset, new_policy(parts, config)
-    fit_tokenizer(parts, policy, config)
+    fit_vocabularies(parts, policy, config)
     frozen = isinstance(policy.backbone, FrozenVision) and config.cache_features
     typical, timed = typical_instruction(dataset.tasks), axis == "train-seconds"
     return Contender(

@@ -15,6 +15,7 @@ from volar.envs import TABLE as ENVIRONMENTS
 from volar.envs.perturbation import TABLE as PERTURBATIONS
 from volar.envs.suites import all_suites
 from volar.planning import TABLE as PLANNERS
+from volar.reasoning import TABLE as REASONERS
 from volar.tokenizers import TABLE as TOKENIZERS
 from volar.train.curation import TABLE as SCORES
 
@@ -24,6 +25,7 @@ FAMILIES = {
     "environments": ENVIRONMENTS,
     "perturbations": PERTURBATIONS,
     "planners": PLANNERS,
+    "reasoners": REASONERS,
     "scores": SCORES,
     "tokenizers": TOKENIZERS,
 }
@@ -33,8 +35,8 @@ def list_family(family: tyro.conf.Positional[str] = "families") -> Output:
     """List the members of a family.
 
     Args:
-        family: backbones, decoders, environments, perturbations, planners, scores, suites, tasks, tokenizers; or
-            nothing, for their names.
+        family: backbones, decoders, environments, perturbations, planners, reasoners, scores, suites, tasks,
+            tokenizers; or nothing, for their names.
     """
     if family == "families":
         return Output({"families": [*FAMILIES, "suites", "tasks"]})

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from volar.core.errors import ConfigError
+from volar.core.thoughts import Thought
 
 Fitted = TypeVar("Fitted")
 
@@ -28,7 +29,7 @@ class Batch:
     images: camera -> uint8 [b height width 3]; may be empty when `features` holds the frozen part's output.
     features: camera -> what `FrozenVision.features` gave for those images, read from a cache.
     proprioception: normalised. actions: normalised [b h a], absent when acting. valid: False on padded steps.
-    """
+    thoughts: labels, one per sample."""
 
     images: Mapping[str, UInt8[Tensor, "b _ _ 3"]]
     instructions: tuple[str, ...]
@@ -36,9 +37,10 @@ class Batch:
     features: Mapping[str, Float[Tensor, "b ..."]] = field(default_factory=dict)
     actions: Float[Tensor, "b h a"] | None = None
     valid: Bool[Tensor, "b h"] | None = None
+    thoughts: tuple[Thought, ...] = ()
 
 
-Extend = Callable[[Float[Tensor, "b s d"], Bool[Tensor, "s s"]], "Extended"]
+Extend = Callable[[Float[Tensor, "b s d"], Bool[Tensor, "*rows s s"]], "Extended"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +49,10 @@ class Context:
 
     tokens, mask: the context itself; False in the mask is padding.
     extend(new, sees): continue the backbone's own sequence by s new tokens, sees[i, j] = "token i may look at new
-    token j"; every new token sees the whole context. Nothing of the context is computed again. Gives the new tokens'
+    token j", for all rows or one per row; a token that may not look at itself is padding, which nobody sees, now or
+    later. Every new token sees the whole context. Nothing of the context is computed again. Gives the new tokens'
     hidden states, and the context that they are part of from now on (a key-value cache); the old one stays as it is.
-    layers: per layer the context's keys and values [b heads t d_head], for experts with weights of their own
-    (pi0, arXiv 2410.24164); None where the backbone keeps none.
+    layers: per layer the keys and values [b heads t d_head], for experts (pi0, arXiv 2410.24164); None without any.
     position: of the next token, per row; None where `layers` carry no rotary embedding.
     embed: token ids -> embeddings in the backbone's vocabulary, for text; None where there is none.
     """
@@ -182,7 +184,6 @@ class Decoder(nn.Module, ABC):
 class Budget:
     """How much a decoder that iterates may spend on one chunk; it ends at whichever limit comes first, and at its own
     settings where there is none. At least one evaluation is always made.
-
     evaluations: of the network, per row. seconds: of wall time on `clock`; a decoder looks at it between evaluations,
     so it may be overshot by the time of one.
     """

@@ -18,6 +18,7 @@ from jaxtyping import Float32, UInt8
 
 from volar.core.errors import ConfigError, RobotFault, unknown_name
 from volar.core.evidence import Failure, Signs, Track
+from volar.core.thoughts import Thought
 
 Control = Literal[
     "delta_position", "absolute_position", "delta_pose", "absolute_pose",
@@ -160,6 +161,7 @@ class Chunk:
     evaluations: how often the decoder's network was evaluated for it. latency: seconds of wall time it took.
     strangeness: what the decoder says of how unlike its training it is, larger is stranger; None where it cannot tell.
     simulator_steps: control steps that a planner tried in a simulator before it decided; 0 for all who do not plan.
+    thought: what it told itself first; None for those that do not reason.
     """
 
     actions: Float32[np.ndarray, "h a"]
@@ -168,6 +170,7 @@ class Chunk:
     latency: float = 0.0
     strangeness: float | None = None
     simulator_steps: int = 0
+    thought: Thought | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +232,8 @@ class Episode:
     """What is known about one finished episode. Everything but `trajectory` goes into the record file.
 
     latencies: seconds per decision. evaluations: decoder evaluations per decision. strangeness: of every chunk, where
-    the decoder can tell. simulator_steps: of a planner, all decisions together.
+    the decoder can tell. simulator_steps: of a planner, all decisions together. thoughts: of every decision, for those
+    that reason.
     first_observation: `Env.digest` of the initial state, equal for all arms that met the same one.
     privileged: what was used that a real robot would not have, in words; empty for an honest policy.
     tracks: what the environment measured in it. failure: what that says about a failed one.
@@ -245,6 +249,7 @@ class Episode:
     evaluations: tuple[int, ...] = ()
     strangeness: tuple[float, ...] = ()
     simulator_steps: int = 0
+    thoughts: tuple[Thought, ...] = ()
     privileged: tuple[str, ...] = ()
     total_reward: float = 0.0
     error: str | None = None

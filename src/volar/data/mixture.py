@@ -72,10 +72,11 @@ class Mixture:
             proprioception=joined(lambda batch: batch.proprioception),
             actions=joined(lambda batch: batch.actions),
             valid=joined(lambda batch: batch.valid),
-            instructions=tuple(joined(lambda batch: np.array(batch.instructions, dtype=object)).tolist()),
+            instructions=tuple(joined(lambda batch: _objects(batch.instructions)).tolist()),
             episode=joined(lambda batch: batch.episode),
             frame=joined(lambda batch: batch.frame),
             part=part,
+            thoughts=tuple(joined(lambda batch: _objects(batch.thoughts)).tolist()) if some.thoughts else (),
         )
 
     def _padded(self, batch: WindowBatch) -> WindowBatch:
@@ -83,6 +84,12 @@ class Mixture:
         return replace(
             batch, actions=padded(batch.actions, actions), proprioception=padded(batch.proprioception, state)
         )
+
+
+def _objects(values: Sequence[object]) -> np.ndarray:
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
 
 
 def _width(dataset: Dataset, name: str) -> int:

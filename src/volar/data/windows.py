@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from volar.core.errors import ConfigError
+from volar.core.thoughts import Thought
 from volar.data import layout
 from volar.data.dataset import Dataset, require_feature
+from volar.data.thoughts import read_thoughts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,7 @@ class WindowBatch:
 
     actions[:, 0] belongs to the observed moment; past the end of the episode the last action is repeated and
     `valid` is False. episode: index of the episode; frame: row within it. part: of a mixture, whose each row is.
+    thoughts: the labels of the observed moment, where they were asked for.
     """
 
     images: Mapping[str, UInt8[np.ndarray, "b _ _ 3"]]
@@ -32,6 +35,7 @@ class WindowBatch:
     episode: Int64[np.ndarray, " b"]
     frame: Int64[np.ndarray, " b"]
     part: Int64[np.ndarray, " b"] | None = None
+    thoughts: tuple[Thought, ...] = ()
 
 
 def selected_frames(dataset: Dataset, stride: int) -> Int64[np.ndarray, " n"]:
@@ -65,7 +69,8 @@ class Windows:
     """Map-style dataset for `torch.utils.data.DataLoader`; index i is the i-th selected frame of `episodes`.
 
     horizon: actions per window. images: read pictures of `cameras`. features: camera -> rows for
-    `selected_frames(dataset, stride)`, in that order. A data set without proprioception gives width 0.
+    `selected_frames(dataset, stride)`, in that order. thoughts: read labels. A data set without proprioception gives
+    width 0.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Windows:
         stride: int = 1,
         images: bool,
         features: Mapping[str, Shaped[np.ndarray, "n ..."]] | None,
+        thoughts: bool = False,
     ) -> None:
         if horizon < 1:
             raise ConfigError(f"horizon must be at least 1 action, got {horizon}.")
@@ -88,6 +94,7 @@ class Windows:
         for camera in cameras:
             dataset.require_camera(camera)
         self.dataset, self.horizon, self.cameras, self.images = dataset, horizon, tuple(cameras), images
+        self.thoughts = thoughts
         self.features = dict(features or {})
         if stride < 1:
             raise ConfigError(f"stride must be at least 1, got {stride}.")
@@ -144,6 +151,7 @@ class Windows:
             instructions=tuple(data.tasks[task] for task in data.rows("task_index", rows).tolist()),
             episode=episodes,
             frame=nth * self.stride,
+            thoughts=read_thoughts(data, rows) if self.thoughts else (),
         )
 
 

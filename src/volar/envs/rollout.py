@@ -169,6 +169,7 @@ def _episode(env: Env, actor: Actor, job: Job, *, begin: bool) -> Course:
         evaluations=tuple(chunk.evaluations for chunk in chunks),
         strangeness=tuple(chunk.strangeness for chunk in chunks if chunk.strangeness is not None),
         simulator_steps=sum(chunk.simulator_steps for chunk in chunks),
+        thoughts=tuple(chunk.thought for chunk in chunks if chunk.thought is not None),
         privileged=tuple(dict.fromkeys((*env.privileged, *actor.privileged))),
         total_reward=float(np.sum(recording.rewards)),
         error=error,

@@ -21,7 +21,7 @@ from volar.evaluation.plain import from_plain
 
 Key = tuple[str, str, int]  # arm, task, seed
 # What records of volar 0.1 and of other programs do not tell.
-NEWER = ("strangeness", "simulator_steps", "tracks", "failure")
+NEWER = ("strangeness", "simulator_steps", "thoughts", "tracks", "failure")
 
 
 def key_of(job: Job) -> Key:

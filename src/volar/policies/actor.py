@@ -10,6 +10,7 @@ import torch
 from volar.core.errors import ConfigError, EpisodeError
 from volar.core.model import UNLIMITED, Batch, Budget, WarmStart, WarmStartDecoder
 from volar.core.robot import BatchActor, Camera, Chunk, Observation
+from volar.core.thoughts import Recall, Thought
 from volar.policies.vla import Policy, latest_checkpoint
 
 
@@ -28,26 +29,61 @@ class PolicyActor(BatchActor):
         self.generator = torch.Generator(self.device)
         self.warm = isinstance(policy.decoder, WarmStartDecoder) and policy.decoder.warm
         self.left: dict[int, torch.Tensor] = {}  # episode -> the normalised actions [<h a] of its last chunk still due
+        self.recalls: dict[int, Recall] = {}  # episode -> its last look, where the policy reasons
+        action = policy.robot.action
+        named = [index for index, name in enumerate(action.names) if "grip" in name]
+        self._gripper = named if action.gripper != "none" else []
+        self._middle = np.array([(action.low[index] + action.high[index]) / 2 for index in self._gripper])
+        self._sides: dict[int, np.ndarray] = {}  # episode -> on which side of the middle the gripper was sent last
 
     def reset(self, seed: int) -> None:
         self.generator.manual_seed(seed)
         self.left.clear()
+        self.recalls.clear()
+        self._sides.clear()
 
     def act_many(self, rows: Sequence[int], observations: Sequence[Observation]) -> list[Chunk]:
         """Every chunk's latency is that of the whole batch: this is how long its episode had to wait."""
+        return self.act_given(rows, observations, [None] * len(rows))
+
+    def act_given(
+        self, rows: Sequence[int], observations: Sequence[Observation], given: Sequence[Thought | None]
+    ) -> list[Chunk]:
+        """The same when a person or an oracle thinks in the policy's place. ConfigError where it does not reason."""
         started = time.perf_counter()
         with torch.inference_mode():
             batch, start = self.batch(observations), self._start(rows) if self.warm else None
-            sample = self.policy.predict(batch, generator=self.generator, budget=self.budget, start=start)
+            recalls = [self.recalls.get(row) for row in rows]
+            considered = self.policy.consider(batch, recalls=recalls, given=given, generator=self.generator)
+            sample = self.policy.decode(considered.context, generator=self.generator, budget=self.budget, start=start)
         if self.warm:
             self.left.update(zip(rows, sample.actions[:, self.execute :], strict=True))
         actions = self.normalizers.action.denormalize(sample.actions.cpu().numpy()).astype(np.float32)
         latency = time.perf_counter() - started
+        thoughts = considered.thoughts or [None] * len(rows)
         strangeness = [None] * len(rows) if sample.strangeness is None else sample.strangeness.tolist()
+        spent = (considered.evaluations + sample.evaluations).tolist()
+        for row, chunk, thought in zip(rows, actions, thoughts, strict=True):
+            if thought is not None:
+                self.recalls[row] = Recall(thought=thought, event=self._event(row, chunk[: self.execute]))
         return [
-            Chunk(actions=chunk, execute=self.execute, evaluations=evaluations, latency=latency, strangeness=strange)
-            for chunk, evaluations, strange in zip(actions, sample.evaluations.tolist(), strangeness, strict=True)
+            Chunk(
+                actions=chunk,
+                execute=self.execute,
+                evaluations=evaluations,
+                latency=latency,
+                strangeness=strange,
+                thought=thought,
+            )
+            for chunk, evaluations, strange, thought in zip(actions, spent, strangeness, thoughts, strict=True)
         ]
+
+    def _event(self, row: int, carried_out: np.ndarray) -> bool:
+        """Whether the gripper's command changes sides in these actions, or did between the last ones and these."""
+        sides = carried_out[:, self._gripper] > self._middle
+        before = self._sides.get(row, sides[0])
+        self._sides[row] = sides[-1]
+        return bool((sides != before).any())
 
     def _start(self, rows: Sequence[int]) -> WarmStart:
         horizon, dim = self.policy.config.horizon, self.policy.widths.action

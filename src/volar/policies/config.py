@@ -24,12 +24,16 @@ class PolicyConfig:
     """the same for proprioception"""
     tokenizer: str | None = None
     """for decoders that speak in tokens: a name from `volar list tokenizers`, or package.module:Class"""
+    reasoner: str | None = None
+    """what it tells itself before it acts: a name from `volar list reasoners`, or package.module:Class"""
     backbone_options: dict[str, Option] = field(default_factory=dict)
     """choices of the backbone's Config that differ from its defaults"""
     decoder_options: dict[str, Option] = field(default_factory=dict)
     """choices of the decoder's Config that differ from its defaults"""
     tokenizer_options: dict[str, Option] = field(default_factory=dict)
     """choices of the tokenizer's Config that differ from its defaults"""
+    reasoner_options: dict[str, Option] = field(default_factory=dict)
+    """choices of the reasoner's Config that differ from its defaults"""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:

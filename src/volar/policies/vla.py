@@ -1,6 +1,8 @@
-"""Backbone + decoder = one policy: loss on a batch, chunk for a batch, and the checkpoint that rebuilds both."""
+"""Backbone + reasoner, if any, + decoder = one policy: loss on a batch, chunk for a batch, and the checkpoint that
+rebuilds all of them."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from volar.core.model import (
     Backbone,
     Batch,
     Budget,
+    Context,
     Decoder,
     LayeredDecoder,
     LayerShape,
@@ -28,16 +31,20 @@ from volar.core.model import (
     WarmStart,
     WarmStartDecoder,
 )
+from volar.core.reasoner import Considered, Reasoner
 from volar.core.registry import build_config
 from volar.core.robot import RobotSpec
+from volar.core.thoughts import Recall, Thought
 from volar.data.normalize import Statistics
 from volar.decoders import TABLE as DECODERS
 from volar.policies.config import PolicyConfig
 from volar.policies.parts import Normalizers, Widths, require_part, which_part
+from volar.reasoning import TABLE as REASONERS
 from volar.tokenizers import TABLE as TOKENIZERS
 from volar.tokenizers import from_asset, to_asset
 
 TOKENIZER_ASSET = "action_tokenizer.json"  # beside a language backbone's tokenizer.json
+REASONER_ASSET = "reasoner.json"
 ACTION, PROPRIOCEPTION = "action", "observation.state"  # LeRobot's names of the two features
 
 
@@ -75,6 +82,7 @@ class Policy(nn.Module):
             proprioception=self.widths.proprioception,
             assets=assets,
         )
+        self.reasoner = _reasoner(config, self.backbone.width, robot, assets)
         self.decoder: Decoder = decoder(
             build_config(decoder, config.decoder_options),
             width=self.backbone.width,
@@ -96,19 +104,40 @@ class Policy(nn.Module):
         if isinstance(self.decoder, TokenDecoder):
             self.decoder.tokenizer.fit(chunks, generator=generator)
 
+    def fit_reasoner(self, thoughts: Sequence[Thought]) -> None:
+        """Fit the reasoner, if there is one, on labels of the training split."""
+        if self.reasoner is not None:
+            self.reasoner.fit(thoughts)
+
     def loss(self, batch: Batch, *, generator: torch.Generator | None = None) -> Float[Tensor, " b"]:
         assert batch.actions is not None and batch.valid is not None
-        return self.decoder.loss(self.backbone.encode(batch), batch.actions, batch.valid, generator=generator)
+        if self.reasoner is None:
+            return self.decoder.loss(self.backbone.encode(batch), batch.actions, batch.valid, generator=generator)
+        learned = self.reasoner.learn(batch, self.backbone.encode, generator=generator)
+        acting = self.decoder.loss(learned.context, batch.actions, batch.valid, generator=generator)
+        return acting + learned.loss
 
     forward = loss  # what accelerate and DDP call
 
-    def predict(
-        self, batch: Batch, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED,
+    def consider(
+        self, batch: Batch, *, recalls: Sequence[Recall | None], given: Sequence[Thought | None],
+        generator: torch.Generator | None = None,
+    ) -> Considered:  # fmt: skip
+        """See, and think where there is a reasoner; one recall and one given thought per row, or None."""
+        if self.reasoner is not None:
+            return self.reasoner.think(batch, self.backbone.encode, recalls=recalls, given=given, generator=generator)
+        if any(thought is not None for thought in given):
+            raise ConfigError("This policy has no reasoner, so nothing that is said to it can lead it.")
+        context = self.backbone.encode(batch)
+        rows, device = len(context.tokens), context.tokens.device
+        return Considered(context=context, thoughts=(), evaluations=torch.zeros(rows, dtype=torch.long, device=device))
+
+    def decode(
+        self, context: Context, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED,
         start: WarmStart | None = None,
     ) -> Sample:  # fmt: skip
         """Normalised chunks. ConfigError for a limited budget where the decoder does not iterate, and for a start
         where it cannot set out from one."""
-        context = self.backbone.encode(batch)
         if isinstance(self.decoder, WarmStartDecoder):
             return self.decoder.sample(context, generator=generator, budget=budget, start=start)
         if start is not None:
@@ -118,6 +147,15 @@ class Policy(nn.Module):
         if budget.limited:
             raise ConfigError(f"The decoder {self.config.decoder!r} does not iterate, so it takes no budget.")
         return self.decoder.sample(context, generator=generator)
+
+    def predict(
+        self, batch: Batch, *, generator: torch.Generator | None = None, budget: Budget = UNLIMITED,
+        start: WarmStart | None = None,
+    ) -> Sample:  # fmt: skip
+        """`consider` without a past, then `decode`."""
+        nothing = [None] * len(batch.instructions)
+        considered = self.consider(batch, recalls=nothing, given=nothing, generator=generator)
+        return self.decode(considered.context, generator=generator, budget=budget, start=start)
 
     def save(self, folder: Path, *, facts: Mapping[str, Any]) -> None:
         """facts: how it came to be (step, seed, data, commit); shown by `volar info`, not needed to rebuild."""
@@ -140,6 +178,8 @@ class Policy(nn.Module):
         if isinstance(self.decoder, TokenDecoder):
             assert self.config.tokenizer is not None
             assets = {**assets, TOKENIZER_ASSET: to_asset(self.config.tokenizer, self.decoder.tokenizer)}
+        if self.reasoner is not None:
+            assets = {**assets, REASONER_ASSET: json.dumps(self.reasoner.state()).encode()}
         save_checkpoint(folder, Checkpoint(config=config, statistics=statistics, tensors=tensors, assets=assets))
 
     @classmethod
@@ -194,6 +234,21 @@ def _speech(
     cls = TOKENIZERS.load(config.tokenizer)
     options = build_config(cls, config.tokenizer_options)
     return {"tokenizer": cls(options, horizon=config.horizon, action_dim=action_dim)}
+
+
+def _reasoner(
+    config: PolicyConfig, width: int, robot: RobotSpec, assets: Mapping[str, bytes] | None
+) -> Reasoner | None:
+    """Restored from assets, else not yet fitted."""
+    if config.reasoner is None:
+        if config.reasoner_options:
+            raise ConfigError(f"reasoner_options {sorted(config.reasoner_options)} need a reasoner.")
+        return None
+    cls = REASONERS.load(config.reasoner)
+    reasoner = cls(build_config(cls, config.reasoner_options), width=width, cameras=robot.cameras)
+    if assets is not None:
+        reasoner.restore(json.loads(assets[REASONER_ASSET]))
+    return reasoner
 
 
 def _layers(config: PolicyConfig, decoder: type[Decoder], backbone: Backbone) -> dict[str, LayerShape]:

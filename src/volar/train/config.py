@@ -98,11 +98,13 @@ FREE = ("log_every", "checkpoint_every", "workers", "track", "episodes")
 
 # What a run was trained with that was begun before these could be chosen.
 LATER = {"mixture_pad": False, "episode_weights": False}
+LATER_PARTS: dict[str, Any] = {"reasoner": None, "reasoner_options": {}}
 
 
 def require_same(ours: TrainConfig, theirs: dict[str, Any], *, where: str) -> None:
     """A run is resumed with the settings it began with; ConfigError lists every difference."""
     mine, theirs = json.loads(json.dumps(ours.to_json())), LATER | theirs
+    theirs["policy"] = LATER_PARTS | theirs["policy"]
     keys = sorted((mine.keys() | theirs.keys()) - set(FREE))
     different = [
         f"{key}: {theirs.get(key)} there, {mine.get(key)} now" for key in keys if theirs.get(key) != mine.get(key)

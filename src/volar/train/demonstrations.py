@@ -135,10 +135,11 @@ class Data:
 
 
 def prepare_data(parts: Sequence[Demonstrations], policy: Policy, config: TrainConfig, *, progress: bool) -> Data:
-    """Stores what the frozen part of the backbone says of every frame, fits a tokenizer, and cuts windows."""
+    """Stores what the frozen part of the backbone says of every frame, fits a tokenizer and a reasoner, and cuts
+    windows."""
     started = time.perf_counter()
     features = {part.name: _features(part, policy, config, progress=progress) for part in parts}
-    fit_tokenizer(parts, policy, config)
+    fit_vocabularies(parts, policy, config)
     cameras = [camera.name for camera in policy.robot.cameras]
     flops = sum(feature_flops(policy) * len(found[cameras[0]]) for found in features.values() if found)
 
@@ -184,6 +185,7 @@ def _windows(
     return Windows(
         part.dataset, horizon=policy.config.horizon, cameras=cameras, stride=stride, features=features or None,
         episodes=split.validation if validation else split.train, images=bool(cameras) and not features,
+        thoughts=policy.reasoner is not None,
     )  # fmt: skip
 
 
@@ -191,12 +193,15 @@ def _mixed(windows: Mapping[str, Windows], *, pad: bool) -> Windows | Mixture:
     return next(iter(windows.values())) if len(windows) == 1 else Mixture(windows, pad=pad)
 
 
-def fit_tokenizer(parts: Sequence[Demonstrations], policy: Policy, config: TrainConfig) -> None:
-    """On at most 20,000 chunks of the training split, spread over all of it."""
+def fit_vocabularies(parts: Sequence[Demonstrations], policy: Policy, config: TrainConfig) -> None:
+    """A tokenizer's and a reasoner's, on at most 20,000 windows of the training split, spread over all of it."""
     windows = _mixed({part.name: _windows(part, policy, (), None) for part in parts}, pad=config.mixture_pad)
     chosen = np.linspace(0, len(windows) - 1, min(len(windows), 20_000)).astype(int)
-    chunks = normalised(policy, windows.__getitems__(chosen.tolist())).actions
-    policy.fit_tokenizer(chunks, generator=torch.Generator().manual_seed(config.seed))
+    raw = windows.__getitems__(chosen.tolist())
+    policy.fit_tokenizer(normalised(policy, raw).actions, generator=torch.Generator().manual_seed(config.seed))
+    torch.manual_seed(config.seed)  # a reasoner's weights may depend on its vocabulary
+    policy.fit_reasoner(raw.thoughts)
+    policy.to(next(policy.parameters()).device)
 
 
 @dataclass(frozen=True)
@@ -238,5 +243,6 @@ def to_batch(policy: Policy, raw: WindowBatch, device: torch.device) -> Batch:
         instructions=raw.instructions,
         proprioception=numbers.proprioception.to(device, non_blocking=True),
         actions=numbers.actions.to(device, non_blocking=True),
+        thoughts=raw.thoughts,
         valid=torch.from_numpy(raw.valid).to(device),
     )
