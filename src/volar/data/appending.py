@@ -20,6 +20,7 @@ from jaxtyping import Int64, Shaped
 from volar.core.atomic import TEMPORARY, FolderLock, write_files
 from volar.core.errors import ConfigError
 from volar.data import layout
+from volar.data.language import LanguageRows
 from volar.data.pictures import coding_of
 from volar.data.recording import differences
 from volar.data.summaries import summarize_pixels, summarize_together
@@ -43,12 +44,14 @@ class StoredPictures:
 @dataclass(frozen=True, kw_only=True)
 class EpisodeContent:
     """One episode. numbers: numeric feature -> [t d] in its declared dtype, without the columns in `ASSIGNED`.
-    pictures: by feature. instructions: of every frame. source: how the episode came about, plain JSON."""
+    pictures: by feature. instructions: of every frame. source: how the episode came about, plain JSON. language:
+    labels, where the features declare the columns for them."""
 
     numbers: Mapping[str, Shaped[np.ndarray, "t _"]]
     pictures: Mapping[str, StoredPictures]
     instructions: Sequence[str]
     source: Mapping[str, Any]
+    language: LanguageRows | None = None
 
 
 class EpisodeAppender:
@@ -62,7 +65,9 @@ class EpisodeAppender:
         self._saved: list[dict[str, Any]] = []
         features = self.info["features"]
         images = [key for key, value in features.items() if value["dtype"] in ("video", "image")]
-        self._numbers: dict[str, list[np.ndarray]] = {key: [] for key in features if key not in images}
+        self._numbers: dict[str, list[np.ndarray]] = {
+            key: [] for key in features if key not in (*images, *layout.LANGUAGE)
+        }
         self._pixels = {key: np.zeros((3, 256), np.int64) for key in images}
         self._frames_in_stats = 0
         self._lock = FolderLock(self.root / "meta")
@@ -121,7 +126,7 @@ class EpisodeAppender:
         if tasks != self._tasks:
             files[self.root / layout.TASKS] = _tasks_file(tasks)
         # Rows without an episode would confuse lerobot, so they come late; info.json makes the episode exist.
-        files[self.root / layout.DATA.format(**place)] = _data_file(self.info["features"], numbers, content.pictures)
+        files[self.root / layout.DATA.format(**place)] = _data_file(self.info["features"], numbers, content)
         files[self.root / layout.INFO] = _json(info)
         write_files(files)
         self.info, self._tasks = info, tasks
@@ -245,16 +250,17 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _data_file(
-    features: Mapping[str, Any], numbers: Mapping[str, np.ndarray], pictures: Mapping[str, StoredPictures]
-) -> bytes:
+def _data_file(features: Mapping[str, Any], numbers: Mapping[str, np.ndarray], content: EpisodeContent) -> bytes:
     """An episode's rows in the order of `features`, with the schema that Hugging Face `datasets` expects."""
     arrays: dict[str, pa.Array] = {}
     schema: dict[str, Any] = {}
     for key, feature in features.items():
         if key in numbers:
             arrays[key], schema[key] = _number_column(numbers[key], feature)
-        elif not isinstance(cells := pictures[key].content, bytes):
+        elif key in layout.LANGUAGE:
+            assert content.language is not None
+            arrays[key], schema[key] = _language_column(key, content.language)
+        elif not isinstance(cells := content.pictures[key].content, bytes):
             paths = [f"frame-{index:06d}.{coding_of(cell)}" for index, cell in enumerate(cells)]
             arrays[key] = pa.StructArray.from_arrays(
                 [pa.array(cells, pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"]
@@ -276,6 +282,33 @@ def _number_column(values: np.ndarray, feature: Mapping[str, Any]) -> tuple[pa.A
     if len(shape) == 1:
         return column, {"feature": value, "length": shape[0], "_type": "List"}
     return column, {"shape": list(shape), "dtype": feature["dtype"], "_type": f"Array{len(shape)}D"}
+
+
+def _language_column(key: str, rows: LanguageRows) -> tuple[pa.Array, dict[str, Any]]:
+    """As lerobot declares it: lists of rows, of which only those that last have a timestamp."""
+    lasts = key == layout.PERSISTENT
+    time = {"timestamp": "float32"} if lasts else {}
+    kinds = {"role": "string", "content": "string", "style": "string", **time, "camera": "string"}
+    lists = [rows.lasting] if lasts else rows.events
+    flat = [row for found in lists for row in found]
+    columns = [pa.array([row[name] for row in flat], kind) for name, kind in kinds.items()]
+    fields = [pa.field(name, kind, nullable=name not in ("role", "timestamp")) for name, kind in kinds.items()]
+    calls = _json_lists([row["tool_calls"] for row in flat])
+    struct = pa.StructArray.from_arrays([*columns, calls], fields=[*fields, pa.field("tool_calls", calls.type)])
+    bounds = np.cumsum([0, *map(len, lists)], dtype=np.int32)
+    column = pa.ListArray.from_arrays(pa.array(bounds), struct)
+    if lasts:
+        column = column.take(pa.array(np.zeros(len(rows.events), np.int64)))
+    schema: dict[str, Any] = {name: {"dtype": kind, "_type": "Value"} for name, kind in kinds.items()}
+    schema["tool_calls"] = {"feature": {"_type": "Json"}, "_type": "List"}
+    return column, {"feature": schema, "_type": "List"}
+
+
+def _json_lists(lists: Sequence[Sequence[str] | None]) -> pa.ListArray:
+    """pyarrow makes its JSON type of ready texts only."""
+    texts = pa.array(lists, pa.list_(pa.string()))
+    values = pa.ExtensionArray.from_storage(pa.json_(), texts.values)
+    return pa.ListArray.from_arrays(texts.offsets, values, mask=texts.is_null())
 
 
 def _tasks_file(tasks: list[str]) -> bytes:

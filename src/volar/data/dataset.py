@@ -82,6 +82,10 @@ class Source(ABC):
         (PNG, JPEG) a frame. None where that cannot be had without encoding."""
         return None
 
+    def language(self, key: str, episode: int, frames: range) -> list[list[dict[str, Any]]]:
+        """The rows of a language column at some frames (step 1) of an episode. Only LeRobot v3.0 has such columns."""
+        raise ConfigError(f"This format has no column {key!r}.")
+
     def block(self, episode: int) -> range:
         """The episodes that are best read together with this one; the blocks of all episodes are a partition."""
         return range(episode, episode + 1)

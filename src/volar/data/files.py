@@ -6,6 +6,7 @@ Versions differ in which episode lies in which file; they say so in their `Place
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int, UInt8
@@ -13,6 +14,7 @@ from jaxtyping import Float64, Int, UInt8
 from volar.core.errors import ConfigError
 from volar.data.cutting import cut_video
 from volar.data.dataset import Header, Source
+from volar.data.layout import LANGUAGE
 from volar.data.media import Films, decode_picture, image_features
 from volar.data.parquet import ParquetFiles
 from volar.data.video import require_whole
@@ -137,9 +139,13 @@ class FileSource(Source):
         files = [cell["bytes"] for cell in cells if cell is not None and cell.get("bytes") is not None]
         return files if len(files) == length else None
 
+    def language(self, key: str, episode: int, frames: range) -> list[list[dict[str, Any]]]:
+        first = int(self._offsets[episode])
+        return self._parquet.lists(self._places.data(episode), key, range(first + frames.start, first + frames.stop))
+
     def identity(self) -> Iterator[bytes]:
         everything = range(len(self._table))
-        embedded = len(self._videos) < len(self._cameras)
+        embedded = len(self._videos) < len(self._cameras) or any(key in self._header.features for key in LANGUAGE)
         files = [self._places.data(episode) for episode in everything] if embedded else []
         for key in self._videos:
             known = [self._places.checksum(key, episode) for episode in everything]

@@ -31,6 +31,10 @@ BOOKKEEPING: Final[dict[str, str]] = {
     "task_index": "int64",
 }
 
+PERSISTENT: Final = "language_persistent"  # rows with a timestamp, all of them at every frame of the episode
+EVENTS: Final = "language_events"  # rows of this frame
+LANGUAGE: Final = (PERSISTENT, EVENTS)
+
 EXTENSION: Final = "volar"  # in info.json: robot spec and facts of the recording
 SOURCE: Final = "volar/source"  # per episode: JSON of whatever the recorder wants to know again
 HISTOGRAM: Final = "volar/histogram/"  # per episode and camera: 3 x 256 counts of sampled pixels

@@ -79,6 +79,16 @@ class ParquetFiles:
         column = self._cells.get((name, key, group), read, lambda column: column.nbytes)
         return column[row - int(footer.bounds[group])].as_py()
 
+    def lists(self, name: str, key: str, rows: range) -> list[list[dict[str, Any]]]:
+        """A column of lists of structs at some rows of a file, as plain Python; a null is an empty list."""
+        footer, path = self._footer(name), self._store.path(name)
+        first, last = np.searchsorted(footer.bounds, [rows.start, rows.stop - 1], side="right") - 1
+        table = read_table(path, [key], groups=range(first, last + 1), footer=footer.metadata)
+        if key not in table.column_names:
+            raise ConfigError(f"{path} lacks the column {key!r} that info.json declares.")
+        part = table.slice(rows.start - int(footer.bounds[first]), len(rows))
+        return [found or [] for found in plain(part, key, str(path))]
+
     def _footer(self, name: str) -> "_Footer":
         return self._footers.get(
             name, lambda: _Footer(self._store.path(name), self._features), lambda footer: footer.num_bytes

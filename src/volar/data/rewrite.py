@@ -5,8 +5,9 @@ no episode changed, and what the new format cannot hold is refused, not dropped.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,25 @@ from volar.core.robot import RobotSpec, require_match
 from volar.data import layout
 from volar.data.appending import ASSIGNED, EpisodeAppender, EpisodeContent, StoredPictures
 from volar.data.dataset import Dataset
+from volar.data.language import LanguageRows
 from volar.data.pictures import coding_of
 from volar.data.recording import Storage, camera_feature, declare, differences
 from volar.data.summaries import pixel_counts, sampled_pictures
 from volar.data.writer import store_pictures
 
+LANGUAGE_FEATURE = {"dtype": "language", "shape": [1], "names": None}
 ORIGIN = "rewritten_from"  # in the facts: which data sets; in an episode's source: which episode of which
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Episodes of a data set, in the order in which they are to be written."""
+    """Episodes of a data set, in the order in which they are to be written. labels: episode -> language rows in place
+    of those that the data set has, if any. facts: what is to be noted of the whole beside its own facts."""
 
     dataset: Dataset
     episodes: tuple[int, ...]
+    labels: Callable[[int], LanguageRows] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +73,11 @@ def rewrite(pieces: Sequence[Piece], out: Path, *, choices: Choices | None = Non
     choices, facts = choices or Choices(), _facts(pieces)
     for piece in pieces:
         _require_apart(piece.dataset, out)
-    infos = [_declared(piece.dataset, choices, facts) for piece in pieces]
+    infos = [_declared(piece, choices, facts) for piece in pieces]
     _require_same(pieces, infos)
     info = infos[0]
     plan = [
-        _Task(piece.dataset, episode, copied)
+        _Task(piece, episode, copied)
         for piece, copied in ((piece, _copied(piece.dataset, info)) for piece in pieces)
         for episode in piece.episodes
     ]
@@ -96,8 +102,9 @@ def _require_apart(dataset: Dataset, out: Path) -> None:
         raise ConfigError(f"{out} and the data set {dataset.root} lie in one another; choose a folder apart from it.")
 
 
-def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _declared(piece: Piece, choices: Choices, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What the new data set would declare if it held this one alone."""
+    dataset = piece.dataset
     for name in choices.leave_out:
         if name not in dataset.features:
             raise unknown_name(f"feature of {dataset.root}", name, dataset.features)
@@ -119,6 +126,7 @@ def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> d
             features[key], storage[cameras[key].name] = wanted, _storage_of(wanted)
         elif key in numbers:
             features[key] = {**feature, "dtype": str(numbers[key].dtype)}
+    features |= {key: LANGUAGE_FEATURE for key in layout.LANGUAGE if _labelled(piece, choices)}
     if lost := sorted(dataset.features.keys() - features.keys() - layout.BOOKKEEPING.keys() - set(choices.leave_out)):
         raise ConfigError(
             f"{dataset.root} has features that volar cannot carry over: {lost} (text, depth or sound). "
@@ -132,6 +140,12 @@ def _declared(dataset: Dataset, choices: Choices, facts: Mapping[str, Any]) -> d
         features, fps=fps, camera_storage=storage, robot_type=dataset.info.get("robot_type"), spec=robot,
         extra=facts,
     )  # fmt: skip
+
+
+def _labelled(piece: Piece, choices: Choices) -> bool:
+    """Both columns, or none."""
+    kept = set(layout.LANGUAGE) <= piece.dataset.features.keys() - set(choices.leave_out)
+    return piece.labels is not None or kept
 
 
 def _fps(dataset: Dataset, choices: Choices) -> float:
@@ -152,6 +166,14 @@ def stored_feature(dataset: Dataset, key: str) -> dict[str, Any] | None:
     if coding_of(stored[0]) == "jpg":
         facts = {"image.codec": "jpeg"} | facts
     return {key: value for key, value in feature.items() if key != "info"} | ({"info": facts} if facts else {})
+
+
+def stored_language(dataset: Dataset, episode: int) -> LanguageRows:
+    """The language rows of an episode of a data set that has them."""
+    every = range(dataset.episodes[episode].length)
+    (lasting,) = dataset.source.language(layout.PERSISTENT, episode, range(1))
+    events = dataset.source.language(layout.EVENTS, episode, every)
+    return LanguageRows(lasting=tuple(lasting), events=tuple(map(tuple, events)))
 
 
 def _storage_of(feature: Mapping[str, Any]) -> Storage:
@@ -213,7 +235,7 @@ def _require_same(pieces: Sequence[Piece], infos: Sequence[Mapping[str, Any]]) -
 
 def _facts(pieces: Sequence[Piece]) -> dict[str, Any]:
     """Facts on which all sources agree stay where they were; what differs is kept with each source."""
-    every = [dict(piece.dataset.facts) for piece in pieces]
+    every = [{**piece.dataset.facts, **piece.facts} for piece in pieces]
     agreed = {
         key: value
         for key, value in every[0].items()
@@ -248,25 +270,25 @@ def _copied(dataset: Dataset, info: Mapping[str, Any]) -> frozenset[str]:
 class _Task:
     """One episode to be written. copied: cameras whose stored files are kept."""
 
-    dataset: Dataset
+    piece: Piece
     episode: int
     copied: frozenset[str]
 
     def origin(self) -> dict[str, Any]:
         """Where the episode comes from, and where that one came from."""
-        before = self.dataset.episodes[self.episode].source.get(ORIGIN)
-        origin = {"data": self.dataset.content_hash(), "episode": self.episode}
+        before = self.piece.dataset.episodes[self.episode].source.get(ORIGIN)
+        origin = {"data": self.piece.dataset.content_hash(), "episode": self.episode}
         return origin | ({"before": before} if before else {})
 
     def content(self, info: Mapping[str, Any], encoded: dict[str, int]) -> EpisodeContent:
         """encoded: counts, by camera, where pictures could not be copied."""
-        dataset, where = self.dataset, self.dataset.episodes[self.episode]
+        dataset, where = self.piece.dataset, self.piece.dataset.episodes[self.episode]
         rows = np.arange(where.start, where.stop)
         features = info["features"]
         numbers = {
             key: dataset.rows(key, rows).reshape(len(rows), -1)
             for key, feature in features.items()
-            if key not in ASSIGNED and feature["dtype"] not in ("video", "image")
+            if key not in (*ASSIGNED, *layout.LANGUAGE) and feature["dtype"] not in ("video", "image")
         }
         if info["fps"] != dataset.fps:
             numbers["timestamp"] = np.arange(len(rows), dtype=features["timestamp"]["dtype"])[:, None] / info["fps"]
@@ -285,4 +307,8 @@ class _Task:
                 encoded[camera.name] += 1
         instructions = [dataset.tasks[task] for task in dataset.rows("task_index", rows).tolist()]
         source = {**where.source, ORIGIN: self.origin()}
-        return EpisodeContent(numbers=numbers, pictures=pictures, instructions=instructions, source=source)
+        labels = self.piece.labels or partial(stored_language, dataset)
+        language = labels(self.episode) if layout.EVENTS in features else None
+        return EpisodeContent(
+            numbers=numbers, pictures=pictures, instructions=instructions, source=source, language=language
+        )
