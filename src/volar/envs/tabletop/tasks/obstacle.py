@@ -14,7 +14,7 @@ from volar.envs.tabletop.motions import Action, carry, towards
 from volar.envs.tabletop.task import GRASP, REACH, Family, Scene, Task, Ways, horizontal, standing
 
 TOUCHED = 0.1  # newtons
-LENGTH = (0.30, 0.36)  # metres of the straight path
+SCREENS = (10, 20, 40, 60, 80)  # percent of the straight path at which a screen may stand
 PLACED = 0.025  # metres from the region's centre
 MARGIN = 0.033  # metres between the top of the obstacle and a cube that is carried over it
 
@@ -22,12 +22,15 @@ MARGIN = 0.033  # metres between the top of the obstacle and a cube that is carr
 @dataclass(frozen=True, kw_only=True)
 class Hindrance:
     """parts: what stands there. height: of it, in metres. aside: metres from its centre at which a carried cube passes
-    beside it, None where there is no way around. over: whether the hand gets over it."""
+    beside it, None where there is no way around. over: whether the hand gets over it. length: of the straight path,
+    metres. spread: metres to each side of the cube within which the hand begins."""
 
     parts: tuple[str, ...]
     height: float
     aside: float | None
     over: bool
+    length: tuple[float, float] = (0.30, 0.36)
+    spread: float = 0.03
 
 
 def _pillar(height: float) -> str:
@@ -54,6 +57,11 @@ HINDRANCES = {
         parts=(_pillar(0.1), *(_wall(0.05, 0.005, 0.1, side * (NARROW + 0.005)) for side in (-1, 1))),
         height=0.1, aside=scene.PILLAR_RADIUS + 0.039, over=False,
     ),
+    # A carried cube clears it 9 cm beside the straight path and never above. The path is long enough for the hand to
+    # grip the cube a tenth of it before the screen.
+    "-screen": Hindrance(
+        parts=(_wall(0.005, 0.066, 0.24),), height=0.24, aside=0.105, over=False, length=(0.42, 0.45), spread=0.008,
+    ),
 }  # fmt: skip
 
 
@@ -76,12 +84,12 @@ def _family(kind: str) -> Family:
     )
 
 
-def _layout(fraction: float, random: np.random.Generator) -> Scene:
+def _layout(hindrance: Hindrance, fraction: float, random: np.random.Generator) -> Scene:
     """A path along x, either way; the cube may lie 2 cm to the side of the straight line."""
-    way, half, y = random.choice((-1.0, 1.0)), random.uniform(*LENGTH) / 2, random.uniform(-0.06, 0.06)
+    way, half, y = random.choice((-1.0, 1.0)), random.uniform(*hindrance.length) / 2, random.uniform(-0.06, 0.06)
     cube = np.array([-way * half, y + random.uniform(-0.02, 0.02)])
     goal = np.array([way * half, y + random.uniform(-0.02, 0.02)])
-    hand = np.append(cube + random.uniform(-0.03, 0.03, 2), 0.14)
+    hand = np.append(cube + random.uniform(-hindrance.spread, hindrance.spread, 2), 0.14)
     goals = np.array([[*goal, 0.0], [*(cube + fraction * (goal - cube)), 0.0]])
     return Scene(hand, 1.0, standing(cube[None], scene.CUBE_SIDE), goals)
 
@@ -121,7 +129,7 @@ def _task(kind: str, fraction: float) -> Task:
         family=_FAMILIES[kind],
         instructions=("put the blue cube onto the yellow region without touching the red obstacle",
                       "bring the blue block around or over the red obstacle to the yellow disc"),
-        layout=partial(_layout, fraction), left=_left, done=_done, broken=_broken,
+        layout=partial(_layout, HINDRANCES[kind], fraction), left=_left, done=_done, broken=_broken,
         expert=partial(_expert, HINDRANCES[kind]),
     )  # fmt: skip
 
@@ -129,5 +137,6 @@ def _task(kind: str, fraction: float) -> Task:
 _FAMILIES = {kind: _family(kind) for kind in HINDRANCES}
 TASKS = {
     **{f"obstacle-{percent}": _task("", percent / 100) for percent in (25, 50, 75)},
-    **{f"obstacle-50{kind}": _task(kind, 0.5) for kind in HINDRANCES if kind},
+    **{f"obstacle-50{kind}": _task(kind, 0.5) for kind in HINDRANCES if kind and kind != "-screen"},
+    **{f"obstacle-{percent}-screen": _task("-screen", percent / 100) for percent in SCREENS},
 }
