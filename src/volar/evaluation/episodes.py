@@ -8,11 +8,14 @@ import numpy as np
 
 from volar.core.robot import Actor, Env, Episode, Job
 from volar.envs.rollout import groups, run_groups
-from volar.evaluation.films import film_strip
+from volar.evaluation.films import film_strip, marked
 from volar.evaluation.records import RecordFile, key_of
 from volar.evaluation.run import RunInfo, begin
 
-LOOKING = ("policy", "shuffled_instruction", "blank_images", "other")  # roles whose episodes are worth a film
+# Roles whose episodes are worth a film.
+LOOKING = (
+    "policy", "shuffled_instruction", "blank_images", "oracle_thoughts", "shuffled_thoughts", "by_hand", "other",
+)  # fmt: skip
 
 
 def paired_jobs(
@@ -57,16 +60,17 @@ def evaluate(
 
 
 def keep_film(folder: Path, episode: Episode) -> str | None:
-    """Write one strip of all cameras, one above the other. Returns its path in the folder; None where nobody looked."""
+    """Write one strip of all cameras, one above the other, with the marks that the actor thought of. Returns its path
+    in the folder; None where nobody looked."""
     if episode.trajectory is None or not episode.trajectory.images:
         return None
-    pictures = episode.trajectory.images.values()
+    pictures = marked(episode.trajectory.images, episode.thoughts)
     if len({picture.shape[2] for picture in pictures}) != 1:
-        pictures = [next(iter(pictures))]
+        pictures = pictures[:1]
     job = episode.job
     path = film_path(job)
     (folder / "films").mkdir(exist_ok=True)
-    (folder / path).write_bytes(film_strip(np.concatenate(list(pictures), axis=1)))
+    (folder / path).write_bytes(film_strip(np.concatenate(pictures, axis=1)))
     return str(path)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from volar.core.errors import ConfigError
+from volar.core.thoughts import Thought
+from volar.data.marks import mark_picture
 
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
@@ -39,6 +42,24 @@ def film_strip(frames: UInt8[np.ndarray, "t h w 3"], *, count: int = STRIP, qual
     stream = io.BytesIO()
     Image.fromarray(strip).save(stream, "JPEG", quality=quality, optimize=True)
     return stream.getvalue()
+
+
+def marked(
+    images: Mapping[str, UInt8[np.ndarray, "t _ _ 3"]], thoughts: Sequence[Thought]
+) -> list[UInt8[np.ndarray, "n _ _ 3"]]:  # fmt: skip
+    """The pictures of every camera that a strip shows. Where somebody thought of marks, they are enlarged and bear
+    them. images: one per look, and one of the last moment. thoughts: one per look, or none."""
+    chosen = shown_frames(len(next(iter(images.values()))))
+    if not any(thought.marks for thought in thoughts):
+        return [frames[chosen] for frames in images.values()]
+    marks = [thoughts[look].marks if look < len(thoughts) else () for look in chosen]
+    return [
+        np.stack([
+            mark_picture(frames[look], [mark for mark in of_look if mark.camera == camera])
+            for look, of_look in zip(chosen, marks, strict=True)
+        ])
+        for camera, frames in images.items()
+    ]  # fmt: skip
 
 
 def data_uri(folder: Path, film: str) -> str | None:

@@ -4,7 +4,9 @@ All texts of a run (instructions, names, error messages) are data and escaped; a
 requests. The charts are inline SVG: they print, need no script and weigh a hundredth of a plotting library.
 """
 
+import itertools
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from volar.core.atomic import write_files
+from volar.data.marks import DESTINATION, DONE, NAMED, NEXT, SOURCE, colour_of
 from volar.evaluation.charts import RateChart, line_chart, rate_chart
 from volar.evaluation.films import data_uri
 from volar.evaluation.summary import Film, Summary, summarise
@@ -37,6 +40,21 @@ MARKS = (
 )
 
 
+# What the colour of a mark means, as far as the marks of a run have it.
+LEGEND = {
+    NEXT: "where the gripper acts next", SOURCE: "where from", DESTINATION: "where to", NAMED: "an object by its name",
+    DONE: "done already",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """pictures: of the strip, counted from 1, such as 'pictures 2 to 4'. words: what the arm told itself at them."""
+
+    pictures: str
+    words: Mapping[str, str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShownFilm:
     """A film as the page shows it."""
@@ -44,6 +62,7 @@ class ShownFilm:
     film: Film
     source: str
     video: bool
+    captions: tuple[Caption, ...]
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -87,7 +106,26 @@ def render(summary: Summary, folder: Path) -> str:
         shares=share_of_phases(summary.phases),
         robustness=robustness_rows(summary), rate_charts=_rate_charts(summary),
         suite=summary.run.settings.get("suite"),
+        thinking=any(arm.tokens is not None for arm in summary.arms), legend=_legend(films),
     )  # fmt: skip
+
+
+def _legend(films: Sequence[ShownFilm]) -> list[tuple[str, str]]:
+    """(colour, words) of the marks that these films bear."""
+    met = {colour_of(mark) for shown in films for thought in shown.film.thoughts for mark in thought.marks}
+    return [(colour, words) for colour, words in LEGEND.items() if colour in met]
+
+
+def _captions(film: Film) -> tuple[Caption, ...]:
+    """Neighbouring pictures with the same words share a caption."""
+    alike = itertools.groupby(enumerate(film.thoughts, start=1), key=lambda numbered: dict(numbered[1].words))
+    captions = []
+    for words, group in alike:
+        numbers = [number for number, _ in group]
+        some = f"pictures {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"picture {numbers[0]}"
+        if words:
+            captions.append(Caption(pictures=some, words=words))
+    return tuple(captions)
 
 
 def _rate_charts(summary: Summary) -> list[RateChart]:
@@ -120,5 +158,7 @@ def _shown(summary: Summary, folder: Path) -> list[ShownFilm]:
             continue
         room -= len(source)
         kinds[kind] = kinds.get(kind, 0) + 1
-        shown.append(ShownFilm(film=film, source=source, video=source.startswith("data:video")))
+        shown.append(
+            ShownFilm(film=film, source=source, video=source.startswith("data:video"), captions=_captions(film))
+        )
     return shown

@@ -10,7 +10,10 @@ from volar.core.atomic import TEMPORARY, write_files
 from volar.core.errors import ConfigError
 from volar.evaluation.plain import from_plain
 
-Role = Literal["policy", "shuffled_instruction", "blank_images", "random_actions", "expert", "other"]
+Role = Literal[
+    "policy", "shuffled_instruction", "blank_images", "random_actions", "expert",
+    "oracle_thoughts", "shuffled_thoughts", "by_hand", "other",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ import numpy as np
 
 from volar.core.errors import ConfigError
 from volar.core.robot import Episode, Outcome
+from volar.core.thoughts import Thought
+from volar.evaluation.films import shown_frames
 from volar.evaluation.records import EpisodeRecord, Unpaired, read, unpaired
 from volar.evaluation.robustness import RobustnessCurve, robustness_curves
 from volar.evaluation.run import RunInfo, read_run
@@ -37,6 +39,8 @@ class ArmResult:
     """One arm. overall: mean over tasks of the success rates, None unless every task of the run has a scored episode.
 
     latency_median, latency_p95: seconds per decision. evaluations: decoder evaluations per decision, mean.
+    tokens: that it thought per decision, mean. thought_age: looks since the oldest part of a thought was thought, mean
+    over decisions. Both None for arms that do not reason.
     steps_to_success: control steps, median. executed_per_chunk: every value that occurred, smallest first.
     """
 
@@ -49,6 +53,8 @@ class ArmResult:
     latency_median: float | None
     latency_p95: float | None
     evaluations: float | None
+    tokens: float | None
+    thought_age: float | None
     steps_to_success: float | None
     executed_per_chunk: tuple[int, ...]
     privileged: tuple[str, ...]
@@ -94,7 +100,8 @@ class Broken:
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """A kept film. path: relative to the run's folder; instruction: what the arm was told."""
+    """A kept film. path: relative to the run's folder; instruction: what the arm was told; thoughts: what it told
+    itself at each picture of the strip that was a look, empty for arms that do not reason."""
 
     path: str
     arm: str
@@ -102,6 +109,7 @@ class Film:
     seed: int
     outcome: str
     instruction: str
+    thoughts: tuple[Thought, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +186,11 @@ def _instructions(records: Iterable[EpisodeRecord]) -> tuple[str, ...]:
 def _film(record: EpisodeRecord) -> Film:
     (arm, task, seed), episode = record.key, record.episode
     assert record.film is not None
+    looks = len(episode.thoughts)
     return Film(
-        path=record.film, arm=arm, task=task, seed=seed, outcome=str(episode.outcome), instruction=episode.instruction
-    )
+        path=record.film, arm=arm, task=task, seed=seed, outcome=str(episode.outcome), instruction=episode.instruction,
+        thoughts=tuple(episode.thoughts[look] for look in shown_frames(looks + 1) if look < looks),
+    )  # fmt: skip
 
 
 def arm_result(run: RunInfo, name: str, tasks: Sequence[str], records: Sequence[EpisodeRecord]) -> ArmResult:
@@ -196,6 +206,8 @@ def arm_result(run: RunInfo, name: str, tasks: Sequence[str], records: Sequence[
     complete = all(rate.scored for rate in rates.values())
     latencies = [seconds for episode in episodes for seconds in episode.latencies]
     evaluations = [count for episode in episodes for count in episode.evaluations]
+    thoughts = [thought for episode in episodes for thought in episode.thoughts]
+    ages = [max(thought.ages.values(), default=0) for thought in thoughts]
     steps = [episode.steps for episode in episodes if episode.outcome is Outcome.SUCCESS]
     return ArmResult(
         name=name, role=run.arms[name].role, description=run.arms[name].description, tasks=rates,
@@ -205,6 +217,8 @@ def arm_result(run: RunInfo, name: str, tasks: Sequence[str], records: Sequence[
         latency_median=float(np.median(latencies)) if latencies else None,
         latency_p95=float(np.quantile(latencies, 0.95)) if latencies else None,
         evaluations=float(np.mean(evaluations)) if evaluations else None,
+        tokens=float(np.mean([thought.tokens for thought in thoughts])) if thoughts else None,
+        thought_age=float(np.mean(ages)) if thoughts else None,
         steps_to_success=float(np.median(steps)) if steps else None,
         executed_per_chunk=tuple(sorted({episode.executed_per_chunk for episode in episodes if episode.latencies})),
         privileged=tuple(sorted({used for episode in episodes for used in episode.privileged})),

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from volar.evaluation.summary import ArmResult, Rate, Summary
 from volar.evaluation.verdict import checks, verdict, warnings
-from volar.evaluation.wording import DASH, label, percent, percent_range, points, points_range, task_labels
+from volar.evaluation.wording import DASH, label, number, percent, percent_range, points, points_range, task_labels
 from volar.statistics.intervals import Interval
 
 MEAN = "mean of tasks"
@@ -76,6 +76,16 @@ def suite_markdown(suite: Mapping[str, Any] | None) -> list[str]:
     return ["", escape(head), "", *(f"- {escape(rule)}" for rule in rules if rule)]
 
 
+def thought_markdown(summary: Summary) -> list[str]:
+    """A line per arm that reasons; nothing where none does."""
+    lines = [
+        f"- {escape(label(arm.name))} thinks {number(arm.tokens)} tokens per decision; the oldest part of what it goes "
+        f"by is {number(arm.thought_age)} looks old in the mean."
+        for arm in summary.arms if arm.tokens is not None and arm.thought_age is not None
+    ]  # fmt: skip
+    return ["", *lines] if lines else []
+
+
 def _task_cell(rate: Rate) -> Cell:
     if rate.interval is None:
         return Cell(rate=DASH, interval="", counts=f"{rate.broken} broken" if rate.broken else "no episodes")
@@ -121,7 +131,12 @@ def to_markdown(summary: Summary) -> str:
     lines += [row(head), row(["---", *["---:"] * len(summary.arms)])]
     for task, cells in result_rows(summary):
         lines.append(row([task, *(" · ".join(filter(None, astuple(cell))) for cell in cells)]))
-    lines += [*robustness_markdown(summary), *suite_markdown(summary.run.settings.get("suite")), ""]
+    lines += [
+        *thought_markdown(summary),
+        *robustness_markdown(summary),
+        *suite_markdown(summary.run.settings.get("suite")),
+        "",
+    ]
     lines += [
         f"- {check.question} **{check.answer.capitalize()}**. {escape(check.sentence)}" for check in checks(summary)
     ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from volar.evaluation.episodes import LOOKING
 from volar.evaluation.summary import ArmResult, Difference, Summary
 from volar.evaluation.wording import label, listed, percent, percent_range, points, points_range, task_labels
 
@@ -13,6 +14,7 @@ QUESTIONS = {
     "shuffled_instruction": ("Does it use the instruction?", "Given the instruction of another task"),
     "blank_images": ("Does it use the camera images?", "With blank images"),
     "random_actions": ("Is it better than random actions?", "With random actions"),
+    "shuffled_thoughts": ("Does it follow its thoughts?", "With thoughts from elsewhere"),
 }
 
 EXPLANATIONS = {
@@ -22,6 +24,11 @@ EXPLANATIONS = {
     "blank_images": "The same policy with every image blanked out. What still succeeds here needs no vision.",
     "random_actions": "Actions drawn at random. What still succeeds here is luck.",
     "expert": "A scripted expert that reads the simulator's state: a ceiling for these tasks, not a competitor.",
+    "oracle_thoughts": "The same policy, told by the simulator what its labels would say at that moment: what it gains "
+    "here, better thoughts would bring.",
+    "shuffled_thoughts": "The same policy with the true thoughts of another scene and moment in place of its own. What "
+    "still succeeds here does not need them.",
+    "by_hand": "The same policy with a person's words or marks in place of its own.",
     "other": "",
 }
 
@@ -102,7 +109,7 @@ def warnings(summary: Summary) -> tuple[str, ...]:
                      "same: counted in each arm's own rate, left out of every difference between arms.")  # fmt: skip
     if short := _unfinished(summary):
         found.append(f"The run is not finished: {listed(short)}.")
-    acting = [arm for arm in summary.arms if arm.role in ("policy", "shuffled_instruction", "blank_images")]
+    acting = [arm for arm in summary.arms if arm.role in LOOKING]
     lengths = {arm.executed_per_chunk for arm in acting if arm.decisions}
     if len(lengths) > 1 or any(len(values) > 1 for values in lengths):
         each = listed(
