@@ -41,6 +41,15 @@ class Reasoner(nn.Module, ABC):
     """Constructor: `(config, *, width, cameras)`: the context's d, and the RobotSpec's cameras. After it, either `fit`
     or `restore`, which may build parameters, runs once before anything else."""
 
+    @property
+    def uses_images(self) -> bool:
+        """Whether it works on the pictures themselves, so that stored features of them are not enough."""
+        return False
+
+    def require(self, given: Thought) -> None:
+        """Raises ConfigError where it could follow nothing of `given`; to be asked before an episode begins, since
+        `think` passes over what it has no use for."""
+
     @abstractmethod
     def fit(self, thoughts: Sequence[Thought]) -> None:
         """Learn vocabulary and the like from labels of the training split. Raises ConfigError where they hold nothing

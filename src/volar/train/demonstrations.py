@@ -181,11 +181,12 @@ def _windows(
     part: Demonstrations, policy: Policy, cameras: Sequence[str], features: Mapping[str, np.ndarray] | None,
     *, stride: int = 1, validation: bool = False,
 ) -> Windows:  # fmt: skip
-    split = part.kept.split
+    split, reasoner = part.kept.split, policy.reasoner
+    needs_pictures = not features or (reasoner is not None and reasoner.uses_images)
     return Windows(
         part.dataset, horizon=policy.config.horizon, cameras=cameras, stride=stride, features=features or None,
-        episodes=split.validation if validation else split.train, images=bool(cameras) and not features,
-        thoughts=policy.reasoner is not None,
+        episodes=split.validation if validation else split.train, images=bool(cameras) and needs_pictures,
+        thoughts=reasoner is not None,
     )  # fmt: skip
 
 

@@ -1,0 +1,135 @@
+"""Which marks a policy learns (its slots), and marks as tensors: what the heads predict and the channels hand on."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from volar.core.errors import ConfigError
+from volar.core.thoughts import Mark, Thought
+
+NEXT, REGIONS = "next", ("source", "destination")
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Slot:
+    """One mark that a policy thinks of: whose picture, what it means, and its place in an order (0: none)."""
+
+    camera: str
+    role: str
+    order: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """sized: marks are boxes. ordered: marks follow one another and are remembered when done."""
+
+    sized: bool = False
+    ordered: bool = False
+
+
+FORMS: Mapping[str, Form] = {
+    "point": Form(),
+    "box": Form(sized=True),
+    "regions": Form(sized=True),
+    "markers": Form(ordered=True),
+    "objects": Form(),
+}
+
+
+def slot_of(mark: Mark, form: str) -> Slot | None:
+    """Where a mark belongs in that form; None where it is none of its marks. Markers are told apart by their order
+    alone, all others by their role alone."""
+    if FORMS[form].ordered:
+        return Slot(camera=mark.camera, role=NEXT, order=mark.order) if mark.order else None
+    named = mark.role not in (NEXT, *REGIONS)
+    fits = {"regions": mark.role in REGIONS, "objects": named}.get(form, mark.role == NEXT)
+    if not fits or (FORMS[form].sized and not all(mark.size)):
+        return None
+    return Slot(camera=mark.camera, role=mark.role)
+
+
+def find_slots(thoughts: Iterable[Thought], form: str, camera: str | None) -> tuple[Slot, ...]:
+    """All slots that labels fill, in order. camera: only those on its picture. Raises ConfigError where there are
+    none, saying which marks there are."""
+    slots, others = set[Slot](), set[str]()
+    for mark in (mark for thought in thoughts for mark in thought.marks):
+        slot = slot_of(mark, form)
+        if slot is not None and camera in (None, slot.camera):
+            slots.add(slot)
+        others.add(describe(mark))
+    if not slots:
+        wanted = {
+            "point": "marks of role 'next'", "box": "boxes (marks with a size) of role 'next'",
+            "regions": "boxes of the roles 'source' and 'destination'", "markers": "marks with an order",
+            "objects": "marks whose role is an object's name",
+        }[form]  # fmt: skip
+        where = "" if camera is None else f" on camera {camera!r}"
+        raise ConfigError(
+            f"form={form!r} learns {wanted}{where}; the labels hold {', '.join(sorted(others)[:12]) or 'no marks'}. "
+            f"Write them with `volar data label`, or choose another form."
+        )
+    return tuple(sorted(slots))
+
+
+def describe(mark: Mark) -> str:
+    """Such as: point 'next' on camera 'front'."""
+    order = f" {mark.order}" if mark.order else ""
+    return f"{'box' if all(mark.size) else 'point'} {mark.role!r}{order} on camera {mark.camera!r}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marking:
+    """What heads and channels have to know. numbers: of a mark, 2 of a point and 4 of a box. bins: that a number is
+    said in. crop: share of the picture's sides."""
+
+    slots: tuple[Slot, ...]
+    numbers: int
+    bins: int
+    crop: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """One place a slot. box: u, v of the centre, width, height, in fractions of the picture; zeros where there is
+    none. there: whether it is marked at all. done: its event has happened."""
+
+    box: Float[Tensor, "b s 4"]
+    there: Bool[Tensor, "b s"]
+    done: Bool[Tensor, "b s"]
+
+
+Marked = Mapping[Slot, Mark]  # the marks of one row
+
+
+def assign(marks: Sequence[Mark], slots: Sequence[Slot], form: str) -> dict[Slot, Mark]:
+    """The first mark to come that belongs into each slot, or the first of those done."""
+    found: dict[Slot, Mark] = {}
+    for mark in sorted(marks, key=lambda mark: (mark.done, mark.order)):
+        slot = slot_of(mark, form)
+        if slot is not None and slot in slots:
+            found.setdefault(slot, mark)
+    return found
+
+
+def to_places(rows: Sequence[Marked], slots: Sequence[Slot], device: torch.device) -> Places:
+    each = [[row.get(slot) for slot in slots] for row in rows]
+    box = [[(*mark.centre, *mark.size) if mark else (0.0,) * 4 for mark in row] for row in each]
+    there = [[mark is not None for mark in row] for row in each]
+    done = [[mark is not None and mark.done for mark in row] for row in each]
+    return Places(*(), box=torch.tensor(box, device=device), there=torch.tensor(there, device=device),
+                  done=torch.tensor(done, device=device))  # fmt: skip
+
+
+def to_marks(places: Places, slots: Sequence[Slot]) -> list[dict[Slot, Mark]]:
+    boxes, there, done = places.box.clamp(0, 1).tolist(), places.there.tolist(), places.done.tolist()
+    return [
+        {
+            slot: Mark(camera=slot.camera, centre=(u, v), size=(w, h), role=slot.role, order=slot.order, done=over)
+            for slot, (u, v, w, h), is_there, over in zip(slots, *row, strict=True)
+            if is_there
+        }
+        for row in zip(boxes, there, done, strict=True)
+    ]
