@@ -110,15 +110,15 @@ def _training(arm: Contender, axis: str) -> _Line:
 
 
 def _inference(arm: Contender, axis: str) -> _Line:
-    """The amount against evaluations per decision."""
+    """The amount against the decoder's evaluations per decision; what a reasoner thinks is fixed."""
     counts = _known(arm, axis, "its counted FLOPs and evaluations", arm.counts)
-    slope = 1.0 if counts.anytime else 0.0
+    slope, thinking = 1.0 if counts.anytime else 0.0, counts.thinking_evaluations
     if axis == "nfe":
-        return _Line(0.0 if counts.anytime else counts.evaluations, slope, counts.evaluations)
+        return _Line(thinking + (0.0 if counts.anytime else counts.evaluations), slope, counts.evaluations)
     if axis == "latency":
         timing = _known(arm, axis, "its measured latency", arm.timing)
-        per = timing.evaluation * slope
-        return _Line(timing.median - per * timing.evaluations, per, timing.evaluations)
+        per, own = timing.evaluation * slope, timing.evaluations - thinking
+        return _Line(timing.median - per * own, per, own)
     per = counts.evaluation_flops * slope
     fixed = counts.decision_flops() - per * counts.evaluations
     return _Line(fixed / arm.execute, per / arm.execute, counts.evaluations)

@@ -12,6 +12,8 @@ class Counts:
     features; then each frame costs `feature_flops` once. Both None where the backbone stores none.
     encode_flops, decode_flops: one decision, in backbone and decoder, with `evaluations` of the decoder's network.
     evaluation_flops: one evaluation more or less. instruction_flops: reading an instruction for the first time.
+    thinking_flops, thinking_evaluations, thinking_tokens: of a reasoner, per decision in the mean of an episode's first
+    looks; what it encodes once more is part of it.
     anytime: the number of evaluations can be chosen when acting, up to `most_evaluations` (None: no end was met).
     uncounted: operations that were met and have no formula; the numbers are then too low.
     """
@@ -29,12 +31,16 @@ class Counts:
     evaluation_flops: float
     anytime: bool
     most_evaluations: int | None = None
+    thinking_flops: float = 0.0
+    thinking_evaluations: float = 0.0
+    thinking_tokens: float = 0.0
     uncounted: tuple[str, ...] = ()
 
     def decision_flops(self, evaluations: int | float | None = None) -> float:
-        """One decision with a known instruction; None takes the decoder's own number of evaluations."""
-        more = 0.0 if evaluations is None else evaluations - self.evaluations
-        return self.encode_flops + self.decode_flops + more * self.evaluation_flops
+        """One decision with a known instruction. evaluations: of decoder and reasoner together, as episodes record
+        them; None takes their own number."""
+        more = 0.0 if evaluations is None else evaluations - self.evaluations - self.thinking_evaluations
+        return self.encode_flops + self.thinking_flops + self.decode_flops + more * self.evaluation_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +48,8 @@ class Timing:
     """Wall time of one decision in seconds, and what else the machine told; None where it does not tell.
 
     first: with a new instruction and nothing warmed up. evaluation: of one evaluation more; 0 where their number
-    cannot be chosen. peak_memory_bytes: of the process (of the GPU where the policy is there). energy_joules: of one
-    decision, the whole machine's.
+    cannot be chosen. evaluations: of decoder and reasoner together. peak_memory_bytes: of the process (of the GPU where
+    the policy is there). energy_joules: of one decision, the whole machine's.
     """
 
     first: float

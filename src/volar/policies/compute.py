@@ -5,7 +5,7 @@ FLOPs do not depend on the machine (nn/flops.py); times, memory and energy do. W
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -14,39 +14,41 @@ import torch
 from torch import Tensor
 
 from volar.core.compute import Counts, Timing
-from volar.core.model import UNLIMITED, AnytimeDecoder, Batch, Budget, FrozenVision, TokenDecoder
+from volar.core.model import UNLIMITED, AnytimeDecoder, Batch, Budget, Context, FrozenVision, TokenDecoder
 from volar.core.robot import Observation
+from volar.core.thoughts import Recall, Thought
 from volar.nn.flops import Tally, counting
 from volar.policies.actor import PolicyActor
 from volar.policies.meter import EnergyMeter, peak_memory, reset_peak_memory
 from volar.policies.vla import Policy
 
 INSTRUCTION = "pick up the red block and put it on the plate"
-FEW, MANY = (
-    1,
-    6,
-)  # budgets between which the price of one evaluation is read off; MANY is even, for solvers of two a step
+# Budgets between which the price of one evaluation is read off; MANY is even, for solvers of two a step.
+FEW, MANY = 1, 6
+LOOKS = 8  # over which thinking is averaged: most reasoners keep a part of what they thought from look to look
 
 
 def count_policy(
-    policy: Policy, *, instruction: str = INSTRUCTION, seed: int = 0, rows: int = 2, budget: Budget = UNLIMITED
-) -> Counts:
+    policy: Policy, *, instruction: str = INSTRUCTION, seed: int = 0, rows: int = 2, budget: Budget = UNLIMITED,
+    labels: Sequence[Thought] = (),
+) -> Counts:  # fmt: skip
     """Count one decision and one training step, on made-up observations that fit the policy's robot.
 
-    rows: samples of the training step. A decoder that speaks in tokens must have its tokenizer fitted; where their
-    number varies from chunk to chunk, so does the cost: count trained ones, and training by `training_flops`.
+    rows: samples of the training step. labels: what a reasoner learns on them, as many; without any, what it thinks
+    itself. Tokenizer and reasoner must be fitted; where the number of their tokens varies, so does the cost: count
+    trained ones, and training by `training_flops`.
     """
     parameters = list(policy.parameters())
     trainable = sum(each.numel() for each in parameters if each.requires_grad)
     with _undisturbed(policy, training=False) as twin:
         decision = _count_decision(twin, instruction, seed, budget)
-    seen = spec_batch(policy, rows=rows, instruction=instruction, seed=seed)
+        seen = _labelled(twin, spec_batch(twin, rows=rows, instruction=instruction, seed=seed), labels)
     uncounted, stored, feature = set(decision.uncounted), None, None
     whole = training_flops(policy, seen, seed=seed)
     uncounted |= set(whole.uncounted)
     if isinstance(policy.backbone, FrozenVision):
         feature = feature_flops(policy)
-        stored = training_flops(policy, _stored(policy.backbone, seen), seed=seed).flops // rows
+        stored = training_flops(policy, _stored(policy, seen), seed=seed).flops // rows
     return Counts(
         parameters=sum(each.numel() for each in parameters),
         trainable_parameters=trainable,
@@ -61,6 +63,9 @@ def count_policy(
         evaluation_flops=decision.per_evaluation,
         anytime=isinstance(policy.decoder, AnytimeDecoder),
         most_evaluations=decision.most,
+        thinking_flops=decision.thinking.flops,
+        thinking_evaluations=decision.thinking.evaluations,
+        thinking_tokens=decision.thinking.tokens,
         uncounted=tuple(sorted(uncounted)),
     )
 
@@ -121,9 +126,10 @@ def time_training_step(policy: Policy, *, rows: int, stored: bool, seed: int = 0
 
     stored: from stored features, where the backbone has such.
     """
-    seen = spec_batch(policy, rows=rows, instruction=INSTRUCTION, seed=seed)
-    if stored and isinstance(policy.backbone, FrozenVision):
-        seen = _stored(policy.backbone, seen)
+    with _undisturbed(policy, training=False) as twin:
+        seen = _labelled(twin, spec_batch(twin, rows=rows, instruction=INSTRUCTION, seed=seed), ())
+    if stored:
+        seen = _stored(policy, seen)
     seconds = []
     with _undisturbed(policy, training=True) as twin:
         generator = _generator(policy, seed)
@@ -143,9 +149,20 @@ def _learn(policy: Policy, batch: Batch, generator: torch.Generator) -> None:
 
 
 @torch.no_grad()
-def _stored(backbone: FrozenVision, batch: Batch) -> Batch:
-    """The batch as it comes from the feature cache."""
-    return replace(batch, images={}, features={name: backbone.features(each) for name, each in batch.images.items()})
+def _stored(policy: Policy, batch: Batch) -> Batch:
+    """The batch as it comes from the feature cache, where the backbone has one."""
+    if not isinstance(policy.backbone, FrozenVision):
+        return batch
+    features = {name: policy.backbone.features(each) for name, each in batch.images.items()}
+    needed = policy.reasoner is not None and policy.reasoner.uses_images
+    return replace(batch, images=batch.images if needed else {}, features=features)
+
+
+def _labelled(policy: Policy, batch: Batch, labels: Sequence[Thought]) -> Batch:
+    if policy.reasoner is None:
+        return batch
+    nothing = [None] * len(batch.instructions)
+    return replace(batch, thoughts=tuple(labels) or policy.consider(batch, recalls=nothing, given=nothing).thoughts)
 
 
 def spec_batch(policy: Policy, *, rows: int, instruction: str, seed: int) -> Batch:
@@ -178,6 +195,7 @@ class _Decision:
     evaluations: float
     per_evaluation: float
     most: int | None
+    thinking: "_Thinking"
     uncounted: tuple[str, ...]
 
 
@@ -187,10 +205,12 @@ def _count_decision(policy: Policy, instruction: str, seed: int, budget: Budget)
         policy.backbone.encode(batch)
     with counting() as warm:
         policy.backbone.encode(batch)
-    own = _count_sample(policy, batch, seed, budget, encode=warm.flops)
+    thinking = _count_thinking(policy, batch, seed, encode=warm.flops)
+    considered = policy.consider(batch, recalls=[None], given=[None], generator=_generator(policy, seed))
+    own = _count_sample(policy, considered.context, seed, budget)
     per_evaluation, most = own.flops / own.evaluations, None
     if isinstance(policy.decoder, AnytimeDecoder):
-        few, many = (_count_sample(policy, batch, seed, Budget(evaluations=n), warm.flops) for n in (FEW, MANY))
+        few, many = (_count_sample(policy, considered.context, seed, Budget(evaluations=n)) for n in (FEW, MANY))
         if many.evaluations > few.evaluations:
             per_evaluation = (many.flops - few.flops) / (many.evaluations - few.evaluations)
         if many.evaluations < MANY:
@@ -202,7 +222,8 @@ def _count_decision(policy: Policy, instruction: str, seed: int, budget: Budget)
         evaluations=own.evaluations,
         per_evaluation=per_evaluation,
         most=most,
-        uncounted=(*cold.uncounted, *own.uncounted),
+        thinking=thinking,
+        uncounted=(*cold.uncounted, *thinking.uncounted, *own.uncounted),
     )
 
 
@@ -213,10 +234,35 @@ class _Drawn:
     uncounted: tuple[str, ...]
 
 
-def _count_sample(policy: Policy, batch: Batch, seed: int, budget: Budget, encode: int) -> _Drawn:
+def _count_sample(policy: Policy, context: Context, seed: int, budget: Budget) -> _Drawn:
     with counting() as spent:
-        sample = policy.predict(batch, generator=_generator(policy, seed), budget=budget)
-    return _Drawn(spent.flops - encode, sample.evaluations.float().mean().item(), spent.uncounted)
+        sample = policy.decode(context, generator=_generator(policy, seed), budget=budget)
+    return _Drawn(spent.flops, sample.evaluations.float().mean().item(), spent.uncounted)
+
+
+@dataclass(frozen=True)
+class _Thinking:
+    """Per look."""
+
+    flops: float = 0.0
+    evaluations: float = 0.0
+    tokens: float = 0.0
+    uncounted: tuple[str, ...] = ()
+
+
+def _count_thinking(policy: Policy, batch: Batch, seed: int, encode: int) -> _Thinking:
+    """On the first looks of an episode in which nothing happens. encode: what seeing alone costs."""
+    if policy.reasoner is None:
+        return _Thinking()
+    generator, recall = _generator(policy, seed), None
+    evaluations = tokens = 0
+    with counting() as spent:
+        for _ in range(LOOKS):
+            considered = policy.consider(batch, recalls=[recall], given=[None], generator=generator)
+            recall = Recall(thought=considered.thoughts[0], event=False)
+            evaluations += int(considered.evaluations.item())
+            tokens += recall.thought.tokens
+    return _Thinking(spent.flops / LOOKS - encode, evaluations / LOOKS, tokens / LOOKS, spent.uncounted)
 
 
 @dataclass(frozen=True)
