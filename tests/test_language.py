@@ -17,7 +17,9 @@ from volar.envs import make_env
 from volar.envs.rollout import run_episode
 from volar.envs.tabletop.world import HIGH, LOW, Tabletop
 from volar.nn.primitives.constrained import Box
-from volar.policies.language_primitives import Exchange, LanguagePrimitives, SimulatorPerception
+from volar.policies.conversation import Exchange
+from volar.policies.language_primitives import LanguagePrimitives
+from volar.policies.perception import SimulatorPerception
 from volar.reasoning.following import Follower, Patience
 from volar.reasoning.language_model import Endpoint, EndpointConfig, Message
 from volar.reasoning.motion_plan import begin, commanded, followed, plan_raw, plan_request
@@ -285,7 +287,7 @@ def scripted(handler: BaseHTTPRequestHandler, body: dict) -> None:
 
 def policy(url: str, exchanges: list, **config: object) -> LanguagePrimitives:
     box = Box(low=np.array(LOW), high=np.array(HIGH))
-    settings = LanguagePrimitives.Config(decompose=False, **config)
+    settings = LanguagePrimitives.Config(**{"decompose": False, **config})
     return LanguagePrimitives(
         settings, endpoint(url, retries=0), SimulatorPerception(), spec=Tabletop("push").spec, box=box,
         journal=exchanges.append,
@@ -334,9 +336,7 @@ class TestPolicy:
         replies = [says(answer) for answer in (chosen, PICK[0], {"subtask": "done", "object": ""})]
         exchanges: list[Exchange] = []
         with serving(*replies) as (url, seen):
-            actor = policy(url, exchanges)
-            actor.config = LanguagePrimitives.Config()
-            run(actor, steps=300)
+            run(policy(url, exchanges, decompose=True), steps=300)
         assert "Sub-task: reach red cube. nothing in the way" in exchanges[1].asked
         assert "- reach red cube" in exchanges[2].asked and len(seen) == 3
         assert [request["response_format"]["json_schema"]["schema"]["title"] for request in seen] == [
@@ -348,9 +348,7 @@ class TestPolicy:
         chosen = {"subtask": "reach", "object": "red cube", "note": ""}
         replies = [says(answer) for answer in (chosen, still, {"subtask": "done", "object": ""})]
         with serving(*replies) as (url, _):
-            actor = policy(url, [])
-            actor.config = LanguagePrimitives.Config(raw=True)
-            episode = run(actor, steps=150)
+            episode = run(policy(url, [], raw=True, decompose=True), steps=150)
         assert episode.outcome is Outcome.TIME_OUT and episode.tracks["hand_to_object"].low < 0.02
 
     def test_worlds_and_robots_that_do_not_fit_are_refused(self):

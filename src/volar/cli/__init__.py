@@ -30,6 +30,7 @@ COMMANDS = {
     "weights": "install, list or verify the pretrained weights of the compact backbone",
     "tokenizers": "compare action tokenizers on a data set",
     "compose": "several checkpoints as one policy, with given weights or with searched ones",
+    "language": "policies without training: a language model sets the parameters of movement primitives",
     "plan": "a policy alone and under planners that try its chunks in the simulator first",
     "plan-study": "how many episodes a comparison needs, before any is run",
 }

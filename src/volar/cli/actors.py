@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 REMOTE = ("ws://", "wss://")
+JOURNAL = "language.jsonl"  # beside the records: one line per exchange with a language model
 
 
 @dataclass(frozen=True, kw_only=True)
 class Acting:
-    """Who acts for an arm. policy: folder of a checkpoint or a composition, or the address of a policy server; "" for
-    arms that have no policy. evaluations: budget of a decoder that iterates; None leaves it alone. token_variable:
+    """Who acts for an arm. policy: folder of a checkpoint, a composition or a policy by language, or the address of a
+    policy server; "" for arms that have no policy. journal: file that is told what a language model was asked and
+    said. evaluations: budget of a decoder that iterates; None leaves it alone. token_variable:
     environment variable that holds the server's token. part: see `Policy.load`."""
 
     role: Role
@@ -29,6 +31,7 @@ class Acting:
     evaluations: int | None = None
     token_variable: str | None = None
     part: str | None = None
+    journal: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def _load(acting: Acting, frozen: dict[str, "Tensor"]) -> Actor:
     from volar.core.model import UNLIMITED, Budget
     from volar.planning.composition import is_composition
     from volar.policies.actor import load_policy
+    from volar.policies.conversation import Journal
+    from volar.policies.language_folder import is_language, load_language
 
     budget = UNLIMITED if acting.evaluations is None else Budget(evaluations=acting.evaluations)
     if is_composition(Path(acting.policy)):
@@ -74,6 +79,9 @@ def _load(acting: Acting, frozen: dict[str, "Tensor"]) -> Actor:
         for member in composed.members:
             share_frozen(member.policy, frozen)
         return composed
+    if is_language(Path(acting.policy)):
+        journal = None if acting.journal is None else Journal(acting.journal)
+        return load_language(Path(acting.policy), execute=acting.execute, variables=os.environ, journal=journal)
     actor = load_policy(acting.policy, execute=acting.execute, budget=budget, part=acting.part)
     share_frozen(actor.policy, frozen)
     return actor

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from volar.cli.actors import Acting, ActorMaker
+from volar.cli.actors import JOURNAL, Acting, ActorMaker
 from volar.cli.compare import Compare
 from volar.cli.compare_plan import Plan
 from volar.cli.entrants import Entrant, read_spending, scaled, train_member, typical_instruction
@@ -109,9 +109,12 @@ def _own_ledgers(
     from volar.planning.composed import count_composed, load_composed
     from volar.planning.composition import is_composition
     from volar.policies.compute import count_policy, time_policy
+    from volar.policies.language_folder import is_language
     from volar.policies.meter import hardware
     from volar.policies.vla import Policy
 
+    if is_language(Path(policies[members[0]])):
+        return {member: ledger_of(episodes[member], planner_steps=0) for member in members}
     if is_composition(Path(policies[members[0]])):
         composed = load_composed(Path(policies[members[0]]), execute=1)
         counts = count_composed(composed, instruction=instruction)
@@ -140,9 +143,11 @@ def _acting(plan: Plan, command: Compare, policies: Mapping[str, str]) -> dict[s
             arms[member] = Acting(
                 role="policy", policy=policies[member], execute=plan.protocol.execute[entrant.name],
                 evaluations=matched.evaluations, token_variable=command.token_variable,
+                journal=command.out / JOURNAL,
             )  # fmt: skip
         for control in command.controls:
-            if control in OF_A_POLICY:
+            blind = control == "blank_images" and (entrant.policy or {}).get("blind", False)
+            if control in OF_A_POLICY and not blind:
                 arms[f"{entrant.name}/{control}"] = replace(arms[members[0]], role=control)
     if arms:
         execute = next(iter(arms.values())).execute

@@ -154,8 +154,11 @@ def contender(entrant: Entrant, execute: int, *, axis: str, data: str | None, in
     from volar.planning.composed import count_composed, load_composed
     from volar.planning.composition import is_composition
     from volar.policies.compute import count_policy, time_policy
+    from volar.policies.language_folder import is_language
     from volar.policies.vla import Policy
 
+    if is_language(entrant.policy["folder"]):
+        return Contender(name=entrant.name, execute=execute)
     if is_composition(entrant.policy["folder"]):
         composed = load_composed(entrant.policy["folder"], execute=execute)
         counts = count_composed(composed, instruction=typical_instruction(instructions))

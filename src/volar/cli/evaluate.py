@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tyro
 
-from volar.cli.actors import Acting, ActorMaker
+from volar.cli.actors import JOURNAL, Acting, ActorMaker
 from volar.cli.output import Output
 from volar.cli.scenes import Scenes, choose_scenes
 from volar.core.errors import ConfigError
@@ -58,13 +58,16 @@ class Evaluate:
 def read_policy(path: Path, part: str | None = None) -> dict[str, Any]:
     """config.json of a checkpoint, with its folder, a hash that stands for all its files, and the `part` by which it
     acts, with that part's robot, None where it has none. ConfigError where it has several and none is named. Of a
-    composition the same in its form."""
+    composition, and of a policy by language, the same in its form."""
     from volar.planning.composition import is_composition, read_composition
+    from volar.policies.language_folder import is_language, read_language
     from volar.policies.parts import require_part, which_part
     from volar.policies.vla import latest_checkpoint
 
     if is_composition(path):
         return read_composition(path).to_policy(path)
+    if is_language(path):
+        return read_language(path).to_policy()
     folder = latest_checkpoint(path)
     text = (folder / "config.json").read_bytes()
     config = json.loads(text)
@@ -156,6 +159,7 @@ def plan(command: Evaluate, scenes: Scenes) -> tuple[RunInfo, ActorMaker]:
             raise ConfigError(
                 f"execute must be 1 to {config['policy']['horizon']}, the horizon of {name}; got {command.execute}."
             )
+    require_pictures(names[0], configs[names[0]], command.controls)
     for name, robot in zip(names[1:], robots[1:], strict=True):
         require_match(robots[0], robot, our_name=names[0], their_name=name)
     environment = one_environment(scenes.tasks)
@@ -187,10 +191,22 @@ def plan(command: Evaluate, scenes: Scenes) -> tuple[RunInfo, ActorMaker]:
     )
     of = {name: configs.get(name, configs[names[0]]) for name in arms}
     acting = {
-        name: Acting(role=arm.role, policy=str(of[name]["folder"]), execute=command.execute, part=of[name]["part"])
+        name: Acting(
+            role=arm.role, policy=str(of[name]["folder"]), execute=command.execute, part=of[name]["part"],
+            journal=command.out / JOURNAL,
+        )
         for name, arm in arms.items()
     }
     return info, ActorMaker(acting, robots[0], environment)
+
+
+def require_pictures(name: str, policy: Mapping[str, Any], controls: Sequence[str]) -> None:
+    """ConfigError where black pictures are asked for as a control of a policy that looks at none."""
+    if "blank_images" in controls and policy.get("blind", False):
+        raise ConfigError(
+            f"{name} looks at no pictures, so blank_images would show nothing; leave it out: "
+            f"--controls shuffled_instruction random_actions expert."
+        )
 
 
 def describe_policy(config: Mapping[str, Any]) -> str:

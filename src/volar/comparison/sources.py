@@ -116,7 +116,7 @@ def kind_of(where: str) -> Kind:
         return "recipe"
     if path.suffix == ".jsonl" or (path / "episodes.jsonl").is_file():
         return "records"
-    if any((path / name).exists() for name in ("config.json", "composition.json", "checkpoints")):
+    if any((path / name).exists() for name in ("config.json", "composition.json", "language.json", "checkpoints")):
         return "checkpoint"
     raise ConfigError(
         f"{where} is nothing that can be compared: neither a recipe (.py), nor a checkpoint or training run, nor an "

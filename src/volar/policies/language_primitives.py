@@ -1,128 +1,175 @@
-"""Language Movement Primitives (arXiv 2602.02839): a policy without training. Perceive, choose a sub-task, let a
-language model set the parameters of a movement primitive, follow it while its goal is tracked, settle, go on."""
+"""Language Movement Primitives (arXiv 2602.02839): a policy without training. Perceive, let a language model choose a
+motion, follow it while its goal is tracked, settle, judge and correct it, go on."""
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from volar.core.errors import ConfigError, EpisodeError
-from volar.core.objects import NamedObject, NamingWorld
+from volar.core.objects import NamedObject
 from volar.core.robot import ActionSpec, Chunk, Env, Observation, PrivilegedActor, RobotSpec
+from volar.core.thoughts import Thought
 from volar.nn.primitives.constrained import Box
-from volar.reasoning import motion_request, raw_weights
+from volar.policies.conversation import Conversation, Exchange
+from volar.policies.motion_choice import Motion, MotionChooser
+from volar.policies.perception import Perception
+from volar.reasoning.critic import Judge, Situation
 from volar.reasoning.following import Follower, Patience
-from volar.reasoning.language_model import LanguageModel, Message
-from volar.reasoning.motion_plan import MotionPlan, plan_raw, plan_request
-from volar.reasoning.prompts import SUBTASK_SCHEMA, SubTask, ask_parameters, ask_subtask, read_subtask, scene_words
+from volar.reasoning.language_model import LanguageModel
 
-Read = TypeVar("Read")
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 HAND = ("hand_x", "hand_y", "hand_z")
-
-
-class Perception(ABC):
-    """Who says what stands where. privileged: what it uses that a robot would not have."""
-
-    privileged: tuple[str, ...] = ()
-    uses_images: bool = True
-
-    def bind(self, env: Env) -> None:  # noqa: B027, for those that look at pictures only
-        """Called at the beginning of an episode."""
-
-    @abstractmethod
-    def objects(self, observation: Observation) -> Mapping[str, NamedObject]: ...
-
-
-class SimulatorPerception(Perception):
-    """The simulator's own word."""
-
-    privileged = ("simulator state: names, places and sizes of objects",)
-    uses_images = False
-
-    def bind(self, env: Env) -> None:
-        world = env.unwrapped
-        if not isinstance(world, NamingWorld):
-            raise ConfigError(f"{type(world).__name__} does not name its objects, so language cannot refer to them.")
-        self._world = world
-
-    def objects(self, observation: Observation) -> Mapping[str, NamedObject]:
-        return self._world.named_objects()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exchange:
-    """One question to the model. tokens: None where nobody counted. complaint: what was wrong with the answer."""
-
-    asked: str
-    answer: str
-    read: int | None
-    written: int | None
-    seconds: float
-    complaint: str = ""
-    clamped: tuple[str, ...] = ()
 
 
 class LanguagePrimitives(PrivilegedActor):
     """Final. When the model gives no answer that can be used, the hand holds still until time is up: the episode is the
     policy's failure, and the run goes on.
 
-    journal: is told every exchange with the model.
+    judge: who says whether a motion did what it should; without one all did. journal: is told every exchange with the
+    model. confirm: a person who is shown every motion in words; "" lets it begin, None ends all motion, and other
+    text is a correction.
     """
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
         """raw: published weights instead of metres. decompose: ask for one sub-task at a time first. attempts: answers
-        that may be unusable, in a row. most_motions: in one episode. execute: control steps between looks.
-        raw_duration: seconds of a motion by weights, which do not say how long. patience: at the end of a motion."""
+        that may be unusable, in a row. corrections: by the judge, in one episode. most_motions: in one episode.
+        execute: control steps between looks. raw_duration: seconds of a motion by weights, which do not say how long.
+        patience: at the end of a motion."""
 
         raw: bool = False
         decompose: bool = True
         attempts: int = 3
+        corrections: int = 0
         most_motions: int = 40
         execute: int = 2
         raw_duration: float = 4.0
         patience: Patience = field(default_factory=Patience)
 
         def __post_init__(self) -> None:
-            if self.attempts < 1 or self.execute < 1 or self.most_motions < 1:
-                raise ConfigError(f"attempts, execute and most_motions must be at least 1; got {self}.")
+            if self.attempts < 1 or self.execute < 1 or self.most_motions < 1 or self.corrections < 0:
+                raise ConfigError(
+                    f"attempts, execute and most_motions must be at least 1, corrections at least 0; got {self}."
+                )
             if self.raw and not self.decompose:
                 raise ConfigError("Raw weights name no goal object, so they need decompose=True, which does.")
 
     def __init__(
         self, config: Config, model: LanguageModel, perception: Perception, *, spec: RobotSpec, box: Box,
-        journal: Callable[[Exchange], None] | None = None, clock: Callable[[], float] = time.monotonic,
+        judge: Judge | None = None, journal: Callable[[Exchange], None] | None = None,
+        confirm: Callable[[str], str | None] | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.config, self._model, self._perception, self._box = config, model, perception, box
-        self.privileged, self.uses_images = perception.privileged, perception.uses_images
+        if config.corrections and judge is None:
+            raise ConfigError(f"{config.corrections} corrections need a judge who gives them.")
+        self.config, self._perception, self._judge = config, perception, judge
+        self._confirm, self._clock = confirm, clock
+        self.privileged = (*perception.privileged, *(judge.privileged if judge else ()))
+        self.uses_images = perception.uses_images
         self._action, self._hand = _require(spec), [spec.proprioception.index(name) for name in HAND]
-        self._journal, self._clock = journal, clock
+        self._talk = Conversation(model, attempts=config.attempts, journal=journal)
+        self._chooser = MotionChooser(
+            talk=self._talk, box=box, raw=config.raw, decompose=config.decompose, raw_duration=config.raw_duration
+        )
         self.reset(0)
 
     def reset(self, seed: int) -> None:
+        self._seed = seed
+        self._motion: Motion | None = None
         self._follower: Follower | None = None
-        self._closed, self._given_up, self._calls = False, False, 0
+        self._closed, self._stopped, self._corrected, self._motions = False, False, 0, 0
         self._finished: list[str] = []
+        self._words: dict[str, str] = {}
+        self._ages: dict[str, int] = {}
+        self._talk.begin(seed)
 
     def bind(self, env: Env) -> None:
         self._perception.bind(env)
+        if self._judge is not None:
+            self._judge.bind(env, self._seed)
+        self._talk.begin(self._seed, env.digest())
 
     def act(self, observation: Observation) -> Chunk:
-        began, self._calls = self._clock(), 0
+        began = self._clock()
+        self._talk.look(observation.instruction)
+        self._ages = {segment: age + 1 for segment, age in self._ages.items()}
         hand = observation.proprioception[self._hand].astype(np.float64)
-        objects = self._perception.objects(observation)
-        if self._follower is not None and self._follower.finished:
+        now = Situation(hand=hand, closed=self._closed, objects=self._perception.objects(observation))
+        try:
+            self._go_on(observation.instruction, now)
+        except EpisodeError as error:
+            self._stop(str(error))
+        actions = self._actions(hand, now.objects)
+        return Chunk(
+            actions=actions, execute=self.config.execute, evaluations=self._talk.calls,
+            latency=self._clock() - began,
+            thought=Thought(words=dict(self._words), ages=dict(self._ages), tokens=self._talk.written),
+        )  # fmt: skip
+
+    def _go_on(self, task: str, now: Situation) -> None:
+        """Watch the motion under way, judge it at its end, begin the next one. Raises EpisodeError when there is none
+        because nobody gave a usable answer."""
+        if self._stopped:
+            return
+        chosen = None
+        if self._follower is not None and self._motion is not None:
+            if self._judge is not None:
+                self._judge.watch(now, self._follower.share)
+            if not self._follower.finished:
+                return
             self._follower = None
-        if self._follower is None and not self._given_up:
-            self._choose(observation.instruction, hand, objects)
-        actions = self._actions(hand, objects)
-        latency = self._clock() - began
-        return Chunk(actions=actions, execute=self.config.execute, evaluations=self._calls, latency=latency)
+            chosen = self._judged(self._motion, now)
+        if chosen is None and self._motions < self.config.most_motions:
+            chosen = self._chooser.choose(task, now, self._finished)
+        if chosen is not None:
+            chosen = self._confirmed(chosen, now)
+        if chosen is None:
+            self._stop("")
+        else:
+            self._begin(chosen, now)
+
+    def _judged(self, motion: Motion, now: Situation) -> Motion | None:
+        """The same motion with other parameters, where it failed and may be corrected; else it is left behind."""
+        if self._judge is None:
+            self._finished.append(motion.done)
+            return None
+        verdict = self._judge.judge()
+        if not verdict.success and verdict.again and self._corrected < self.config.corrections:
+            self._corrected += 1
+            self._say("correction", verdict.correction)
+            return self._chooser.again(motion, verdict.correction, now)
+        self._finished.append(motion.done if verdict.success else f"{motion.done} (failed: {verdict.problem})")
+        return None
+
+    def _confirmed(self, motion: Motion, now: Situation) -> Motion | None:
+        while self._confirm is not None and (answer := self._confirm(f"{motion.done}: {motion.tried.words}")) != "":
+            if answer is None:
+                return None
+            changed = self._chooser.again(motion, answer, now)
+            if changed is None:
+                return None
+            motion = changed
+        return motion
+
+    def _begin(self, motion: Motion, now: Situation) -> None:
+        self._motions += 1
+        self._motion = motion
+        self._follower = Follower(motion.plan, self.config.patience, closed=self._closed)
+        self._say("subtask", f"{motion.tried.kind} {motion.tried.object}")
+        self._say("motion", motion.tried.words)
+        if self._judge is not None:
+            self._judge.begin(motion.tried, now)
+
+    def _stop(self, why: str) -> None:
+        """The hand holds still from now on. why: what went wrong."""
+        self._follower, self._motion, self._stopped = None, None, True
+        if why:
+            self._say("trouble", why)
+
+    def _say(self, segment: str, words: str) -> None:
+        self._words[segment], self._ages[segment] = words, 0
 
     def _actions(
         self, hand: Float64[np.ndarray, " 3"], objects: Mapping[str, NamedObject]
@@ -142,89 +189,6 @@ class LanguagePrimitives(PrivilegedActor):
             hand = there if absolute else hand + unit * sent[:3]
             rows.append(sent)
         return np.stack(rows)
-
-    def _choose(self, task: str, hand: Float64[np.ndarray, " 3"], objects: Mapping[str, NamedObject]) -> None:
-        """The next motion; without one the hand holds still from now on."""
-        scene = scene_words(objects, hand.tolist(), closed=self._closed, box=self._box)
-        plan = None
-        if len(self._finished) < self.config.most_motions:
-            try:
-                step = self._by_subtask if self.config.decompose else self._whole
-                plan = step(task, scene, hand, objects)
-            except EpisodeError:
-                plan = None
-        self._given_up = plan is None
-        self._follower = None if plan is None else Follower(plan, self.config.patience, closed=self._closed)
-
-    def _by_subtask(
-        self, task: str, scene: str, hand: Float64[np.ndarray, " 3"], objects: Mapping[str, NamedObject]
-    ) -> MotionPlan | None:
-        asked = ask_subtask(task, scene, self._finished)
-        chosen = self._ask(asked, SUBTASK_SCHEMA, lambda text: read_subtask(text, objects))
-        if chosen.subtask == "done":
-            return None
-        words = f"{chosen.subtask} {chosen.object}. {chosen.note}".strip()
-        asked = ask_parameters(words, scene, raw=self.config.raw, whole=False, finished=())
-        if self.config.raw:
-            plan = self._ask(asked, raw_weights.SCHEMA, lambda text: self._raw_plan(text, chosen, hand, objects))
-        else:
-            plan = self._ask(asked, motion_request.SCHEMA, lambda text: self._semantic_plan(text, hand, objects))
-        self._finished.append(f"{chosen.subtask} {chosen.object}")
-        return plan
-
-    def _whole(
-        self, task: str, scene: str, hand: Float64[np.ndarray, " 3"], objects: Mapping[str, NamedObject]
-    ) -> MotionPlan | None:
-        asked = ask_parameters(task, scene, raw=False, whole=True, finished=self._finished)
-
-        def read(text: str) -> MotionPlan | None:
-            if motion_request.first_object(text).get("done") is True:
-                return None
-            return self._semantic_plan(text, hand, objects)
-
-        plan = self._ask(asked, None, read)
-        if plan is not None:
-            acts = "".join(f", {'close' if act.closes else 'open'} gripper" for act in plan.gripper)
-            self._finished.append(f"to {plan.goal_object}{acts}")
-        return plan
-
-    def _semantic_plan(
-        self, text: str, hand: Float64[np.ndarray, " 3"], objects: Mapping[str, NamedObject]
-    ) -> MotionPlan:
-        found = motion_request.read_request(text, objects)
-        self._clamped = found.clamped
-        return plan_request(found.request, hand, objects, self._box)
-
-    def _raw_plan(
-        self, text: str, chosen: SubTask, hand: Float64[np.ndarray, " 3"], objects: Mapping[str, NamedObject]
-    ) -> MotionPlan:
-        found = raw_weights.read_weights(text)
-        closes, duration = chosen.subtask != "release", self.config.raw_duration
-        return plan_raw(found, chosen.object, hand, objects, self._box, closes=closes, duration=duration)
-
-    def _ask(self, asked: list[Message], schema: Mapping[str, Any] | None, read: Callable[[str], Read]) -> Read:
-        """What `read` makes of the answer; what is wrong with one goes back to the model. Raises EpisodeError when
-        there is no usable one."""
-        complaint = ""
-        for _ in range(self.config.attempts):
-            self._clamped: tuple[str, ...] = ()
-            self._calls += 1
-            answer = self._model.answer(asked, schema=schema)
-            try:
-                found, complaint = read(answer.text), ""
-            except ConfigError as error:
-                found, complaint = None, str(error)
-            if self._journal is not None:
-                self._journal(
-                    Exchange(
-                        asked=asked[-1].text, answer=answer.text, read=answer.read, written=answer.written,
-                        seconds=answer.seconds, complaint=complaint, clamped=self._clamped,
-                    )
-                )  # fmt: skip
-            if not complaint:
-                return found  # pyright: ignore[reportReturnType]
-            asked = [*asked, Message(role="assistant", text=answer.text), Message(role="user", text=complaint)]
-        raise EpisodeError(f"No usable answer in {self.config.attempts} attempts; the last one: {complaint}")
 
 
 def _require(spec: RobotSpec) -> ActionSpec:

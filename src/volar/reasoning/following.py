@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from volar.reasoning.motion_plan import MotionPlan, begin, commanded, followed, lasts
+from volar.reasoning.motion_plan import MotionPlan, begin, commanded, followed, lasts, way_done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,11 @@ class Follower:
     @property
     def finished(self) -> bool:
         return self._late > 0 and not self._due and self._waiting <= 0
+
+    @property
+    def share(self) -> float:
+        """Of the way to the goal that the undisturbed motion has gone, 0 to 1."""
+        return way_done(self.plan, self._moment)
 
     def step(
         self, hand: Float64[np.ndarray, " 3"], goal: Float64[np.ndarray, " 3"], seconds: float

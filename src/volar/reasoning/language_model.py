@@ -8,12 +8,12 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import httpx
 
-from volar.core.errors import ConfigError, EpisodeError
+from volar.core.errors import ConfigError, EpisodeError, unknown_name
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
 LARGEST = 1 << 20  # bytes of an answer; parameters take a few hundred
@@ -137,6 +137,15 @@ class Endpoint(LanguageModel):
                 if size > LARGEST or self.clock() > until:
                     return _Reply(trouble="the answer is too long" if size > LARGEST else "the answer is too slow")
             return _read(response.status_code, b"".join(parts), response.headers.get("retry-after", ""), body)
+
+
+def endpoint(*, base_url: str, model: str, key: str | None = None, **settings: Any) -> Endpoint:
+    """An Endpoint from plain values. settings: of EndpointConfig; ConfigError names the closest one."""
+    known = [each.name for each in fields(EndpointConfig)]
+    for name in settings:
+        if name not in known:
+            raise unknown_name("setting of an endpoint", name, ["base_url", "model", "key", *known])
+    return Endpoint(base_url, model, key=key, config=EndpointConfig(**settings))
 
 
 @dataclass(frozen=True, kw_only=True)

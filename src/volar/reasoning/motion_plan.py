@@ -146,6 +146,12 @@ def lasts(plan: MotionPlan) -> float:
     return 1.0 + swinging
 
 
+def way_done(plan: MotionPlan, moment: Moment) -> float:
+    """Share of the straight way that the motion would have gone by now without its weights."""
+    s = torch.tensor(min(moment.s, plan.response.last), dtype=torch.float64)
+    return min(1.0, max(0.0, float(plan.response.at(s)[2])))
+
+
 def _place(name: str, objects: Mapping[str, NamedObject]) -> Float64[np.ndarray, " 3"]:
     if name not in objects:
         raise unknown_name("object", name, objects)

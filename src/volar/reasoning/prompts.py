@@ -100,6 +100,15 @@ def ask_parameters(task: str, scene: str, *, raw: bool, whole: bool, finished: S
     return [Message(role="system", text=rules), Message(role="user", text=text)]
 
 
+def ask_again(said: Sequence[Message], correction: str, scene: str) -> list[Message]:
+    """A next turn, after the parameters of an answer were carried out and did not do. correction: of a critic."""
+    text = (
+        f"The motion was carried out and did not do what it should. {correction}\n{scene}\n"
+        f"Answer with all parameters again; change only what the correction asks for."
+    )
+    return [*said, Message(role="user", text=text)]
+
+
 def read_subtask(text: str, objects: Mapping[str, NamedObject]) -> SubTask:
     """Raises ConfigError that says what is wrong, fit to be sent back to the model."""
     try:

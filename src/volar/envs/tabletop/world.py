@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Signs
-from volar.core.objects import NamedObject, NamingWorld
+from volar.core.objects import NamedObject, NamingWorld, Workspace
 from volar.core.robot import ActionSpec, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.cameras import declared_cameras
 from volar.envs.mujoco_versions import OURS, require_version
@@ -151,6 +151,9 @@ class Tabletop(PerturbableWorld, NamingWorld):
             for word, place, size in zip(words, places, sizes, strict=True)
             if place[0] < PARKED
         }
+
+    def workspace(self) -> Workspace:
+        return Workspace(low=LOW, high=HIGH)
 
     def _size(self, body: int) -> Float64[np.ndarray, " 3"]:
         """Of the box around its geoms, as it was built."""

@@ -1,0 +1,122 @@
+"""Which motion comes next, asked of a language model: a sub-task and its parameters, or parameters of the whole at once,
+and other parameters where the last ones did not do. Moves nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from volar.core.errors import ConfigError, EpisodeError
+from volar.nn.primitives.constrained import Box
+from volar.policies.conversation import Conversation, Reading
+from volar.reasoning import motion_request, raw_weights
+from volar.reasoning.critic import Situation, Tried
+from volar.reasoning.language_model import Message
+from volar.reasoning.motion_plan import GripperAct, MotionPlan, plan_raw, plan_request
+from volar.reasoning.motion_words import raw_words, request_words
+from volar.reasoning.prompts import (
+    SUBTASK_SCHEMA,
+    Kind,
+    SubTask,
+    ask_again,
+    ask_parameters,
+    ask_subtask,
+    read_subtask,
+    scene_words,
+)
+
+TURN = 1e-3  # radians that are no turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """done: as the list of what is finished says it. said: what led to it, for a next turn. chosen: None where the
+    model was not asked for a sub-task."""
+
+    plan: MotionPlan
+    tried: Tried
+    done: str
+    said: tuple[Message, ...] = ()
+    chosen: SubTask | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionChooser:
+    """raw, decompose, raw_duration: see `LanguagePrimitives.Config`."""
+
+    talk: Conversation
+    box: Box
+    raw: bool
+    decompose: bool
+    raw_duration: float
+
+    def choose(self, task: str, now: Situation, finished: Sequence[str]) -> Motion | None:
+        """None when the model says that nothing is left to do. Raises EpisodeError without a usable answer."""
+        if not task.strip():
+            raise EpisodeError("The instruction is empty.")
+        scene = self._scene(now)
+        if not self.decompose:
+            return self._parameters(ask_parameters(task, scene, raw=False, whole=True, finished=finished), now, None)
+        asked = ask_subtask(task, scene, finished)
+        chosen = self.talk.ask(
+            asked, SUBTASK_SCHEMA, lambda text: Reading(value=read_subtask(text, now.objects))
+        ).value  # fmt: skip
+        if chosen.subtask == "done":
+            return None
+        words = _subtask_words(chosen)
+        return self._parameters(ask_parameters(words, scene, raw=self.raw, whole=False, finished=()), now, chosen)
+
+    def again(self, motion: Motion, correction: str, now: Situation) -> Motion | None:
+        """The motion with other parameters, from where the hand is now. Raises EpisodeError without a usable answer."""
+        return self._parameters(ask_again(motion.said, correction, self._scene(now)), now, motion.chosen)
+
+    def _scene(self, now: Situation) -> str:
+        return scene_words(now.objects, now.hand.tolist(), closed=now.closed, box=self.box)
+
+    def _parameters(self, asked: Sequence[Message], now: Situation, chosen: SubTask | None) -> Motion | None:
+        def read(text: str) -> Reading[Motion | None]:
+            if chosen is None and motion_request.first_object(text).get("done") is True:
+                return Reading(value=None)
+            return self._raw(text, now, chosen) if self.raw and chosen else self._semantic(text, now, chosen)
+
+        schema = None if chosen is None else raw_weights.SCHEMA if self.raw else motion_request.SCHEMA
+        found = self.talk.ask(asked, schema, read)
+        return None if found.value is None else replace(found.value, said=tuple(found.said))
+
+    def _semantic(self, text: str, now: Situation, chosen: SubTask | None) -> Reading[Motion | None]:
+        found = motion_request.read_request(text, now.objects)
+        if abs(found.request.yaw_rad) > TURN:
+            raise ConfigError(f"This hand cannot turn: yaw_rad must be 0, got {found.request.yaw_rad:g}.")
+        plan = plan_request(found.request, now.hand, now.objects, self.box)
+        words = request_words(found.request, plan)
+        if chosen is None:
+            acts = "".join(f", {'close' if act.closes else 'open'} gripper" for act in plan.gripper)
+            tried = Tried(kind=_kind(plan.gripper, closed=now.closed), object=plan.goal_object, words=words)
+            motion = Motion(plan=plan, tried=tried, done=f"to {plan.goal_object}{acts}")
+        else:
+            motion = _chosen_motion(plan, chosen, words)
+        return Reading(value=motion, clamped=found.clamped)
+
+    def _raw(self, text: str, now: Situation, chosen: SubTask) -> Reading[Motion | None]:
+        found = raw_weights.read_weights(text)
+        if abs(found.angle) > TURN or any(found.weights[3]):
+            raise ConfigError("This hand cannot turn: angle and the weights of the yaw row must be 0.")
+        closes = chosen.subtask != "release"
+        plan = plan_raw(
+            found, chosen.object, now.hand, now.objects, self.box, closes=closes, duration=self.raw_duration
+        )  # fmt: skip
+        return Reading(value=_chosen_motion(plan, chosen, raw_words(found, plan)))
+
+
+def _chosen_motion(plan: MotionPlan, chosen: SubTask, words: str) -> Motion:
+    tried = Tried(kind=chosen.subtask, object=chosen.object, words=words)
+    return Motion(plan=plan, tried=tried, done=f"{chosen.subtask} {chosen.object}", chosen=chosen)
+
+
+def _subtask_words(chosen: SubTask) -> str:
+    return f"{chosen.subtask} {chosen.object}. {chosen.note}".strip()
+
+
+def _kind(gripper: Sequence[GripperAct], *, closed: bool) -> Kind:
+    """What a motion is for, where nobody named a sub-task: as the gripper ends."""
+    if gripper:
+        return "reach" if max(gripper, key=lambda act: act.s).closes else "release"
+    return "carry" if closed else "reach"
