@@ -14,6 +14,8 @@ from volar.core.errors import ConfigError
 from volar.decoders.primitives import Primitives
 from volar.nn.primitives.constrained import Box, Clearance, constrained_weights, moment_of
 from volar.nn.primitives.discrete import Discrete, discrete_response
+from volar.nn.primitives.hitting import hitting, hitting_response
+from volar.nn.primitives.online import Avoidance, approached, avoidance, pace, steered
 from volar.nn.primitives.orientation import conjugate, exponential, fitted_turn, logarithm, multiply, turn
 from volar.nn.primitives.prodmp import linear_map
 from volar.nn.primitives.promp import Moments, ProMP, basis, blended, conditioned, moments, promp, samples
@@ -139,6 +141,97 @@ class TestDiscrete:
             Discrete(weights=1)
         with pytest.raises(ConfigError, match="above 0"):
             Spring(alpha=0.0)
+
+
+class TestHitting:
+    HITS = hitting_response(Discrete())
+
+    def test_arrives_with_its_speed_and_then_settles_on_the_goal(self):
+        given, speed = parameters(weights=20.0), random(5, 3, seed=11)
+        found = motion(self.HITS, hitting(given, speed), torch.tensor([0.0, 1.0, 2.0]) * given.duration[:, None])
+        torch.testing.assert_close(found.position[:, 0], given.start)
+        torch.testing.assert_close(found.velocity[:, 0], given.speed)
+        left = motion(RESPONSE, replace(given, start=0 * given.start, speed=0 * given.speed, goal=0 * given.goal),
+                      given.duration[:, None])  # fmt: skip
+        torch.testing.assert_close(found.position[:, 1], given.goal + left.position[:, 0])
+        torch.testing.assert_close(found.velocity[:, 1], speed + left.velocity[:, 0], rtol=1e-5, atol=1e-6)
+        assert (found.position[:, 2] - given.goal).abs().max() < 2e-3
+
+    def test_without_weights_it_is_the_quintic_and_the_forces_are_those_of_every_discrete_primitive(self):
+        still = hitting(parameters(weights=0.0), random(5, 3, seed=11))
+        found = at(self.HITS, still, S)
+        x = S[:, None].pow(torch.arange(6.0).double())
+        fit = torch.linalg.lstsq(x, found[0]).solution
+        assert (x @ fit - found[0]).abs().max() < 1e-9
+        for moment in (0.0, 1.0):
+            powers = torch.tensor([0, 0, 2, 6 * moment, 12 * moment**2, 20 * moment**3]).double()
+            assert (powers @ fit).abs().max() < 1e-6
+        torch.testing.assert_close(self.HITS.position[:, 3:-1], RESPONSE.position[:, 3:])
+
+    def test_moves_as_an_independent_implementation(self):
+        zeros = torch.zeros(1, 3, dtype=torch.float64)
+        given = Parameters(
+            start=zeros, speed=zeros + 0.3, goal=zeros + 1, weights=torch.tensor(PEER["weights"]).double()[None],
+            duration=torch.ones(1, dtype=torch.float64),
+        )  # fmt: skip
+        aim = hitting(given, torch.tensor([[2.0, -1.0, 0.5]]).double())
+        ours = at(self.HITS, aim, torch.linspace(0, 1.5, 16, dtype=torch.float64))[0]
+        assert (ours - torch.tensor(PEER["hitting"]).double()).abs().max() < 1e-3
+
+
+class TestOnline:
+    def test_without_a_push_the_motion_is_the_exact_one(self):
+        given = parameters()
+        grid = torch.arange(2001).double() / 1000
+        found = steered(RESPONSE, Spring(), given, lambda position, speed: torch.zeros_like(position))
+        expected = motion(RESPONSE, given, grid * given.duration[:, None])
+        torch.testing.assert_close(found.position, expected.position, rtol=0, atol=1e-9)
+        torch.testing.assert_close(found.velocity, expected.velocity, rtol=0, atol=1e-9)
+
+    def test_a_steady_push_moves_the_end_by_itself_over_the_stiffness(self):
+        given = parameters()
+        found = steered(RESPONSE, Spring(), given, lambda position, speed: torch.ones_like(position))
+        plain = motion(RESPONSE, given, 2 * given.duration[:, None]).position[:, 0]
+        torch.testing.assert_close(found.position[:, -1] - plain, torch.full((5, 3), 1 / (25 * 6.25)).double())
+
+    def test_an_obstacle_is_passed_farther_off_on_its_nearer_side_and_the_goal_reached(self):
+        start, goal = torch.zeros(2, 3).double(), torch.tensor([[0.4, 0.0, 0.0]] * 2).double()
+        still = Parameters(start=start, speed=start, goal=goal, weights=torch.zeros(2, 3, 10).double(),
+                           duration=torch.ones(2).double())  # fmt: skip
+        things = torch.tensor([[[0.2, 0.01, 0.0]], [[0.2, -0.01, 0.0]]]).double()
+        plain, found = (
+            steered(RESPONSE, Spring(), still, push).position
+            for push in (lambda y, v: 0 * y, lambda y, v: avoidance(y, v, things, Avoidance()))
+        )
+        before, after = ((path - things).norm(dim=-1).min(dim=1).values for path in (plain, found))
+        assert (after > 4 * before).all()
+        assert found[0, :, 1].min() < -0.03 and found[1, :, 1].max() > 0.03, "each on the side that is nearer"
+        assert (found[:, -1] - goal).norm(dim=-1).max() < 1e-3
+
+    def test_the_push_is_gated_bounded_and_nothing_behind(self):
+        config, speed = Avoidance(), torch.tensor([[1.0, 0.0, 0.0]]).double()
+        here = torch.zeros(1, 3).double()
+
+        def push(*thing: float, by: float = 1.0) -> torch.Tensor:
+            return avoidance(here, by * speed, torch.tensor([[thing]]).double(), config)
+
+        assert push(0.1, 0.02, 0.0).norm() > 1 and push(0.1, 0.02, 0.0) @ speed.T == 0
+        assert push(0.2, 0.04, 0.0).norm() == 0, "too far"
+        assert push(-0.1, 0.02, 0.0).norm() == 0, "behind"
+        assert push(0.1, 0.0, 0.0).norm() == 0 and not push(0.1, 0.0, 0.0).isnan().any(), "no side straight ahead"
+        torch.testing.assert_close(push(0.1, 0.02, 0.0, by=100.0).norm(), torch.tensor(50.0).double())
+
+    def test_a_low_passed_goal_arrives_and_small_steps_are_one_large_one(self):
+        goal, wanted = random(4, 3), random(4, 3, seed=1)
+        once, often = approached(goal, wanted, 0.3, rate=12.5), goal
+        for _ in range(30):
+            often = approached(often, wanted, 0.01, rate=12.5)
+        torch.testing.assert_close(once, often)
+        torch.testing.assert_close(approached(goal, wanted, 3.0, rate=12.5), wanted)
+        torch.testing.assert_close(approached(goal, wanted, 0.0, rate=12.5), goal)
+
+    def test_pace_is_one_without_lag_and_a_half_where_told(self):
+        torch.testing.assert_close(pace(torch.tensor([0.0, 0.02, 0.2]), 0.02), torch.tensor([1.0, 0.5, 1 / 101]))
 
 
 class TestRhythmic:

@@ -7,7 +7,7 @@ import time
 from importlib.metadata import version
 
 import numpy as np
-from movement_primitives.dmp import DMP, CartesianDMP
+from movement_primitives.dmp import DMP, CartesianDMP, DMPWithFinalVelocity
 from movement_primitives.promp import ProMP
 
 BATCH, POINTS = 256, 101
@@ -19,6 +19,13 @@ def discrete(weights: np.ndarray, *, dt: float, method: str, smooth: bool = Fals
     dmp.forcing_term.weights_[:] = weights
     dmp.configure(start_y=np.zeros(3), goal_y=np.ones(3))
     return dmp.open_loop(step_function=method)[1]
+
+
+def hitting(weights: np.ndarray, *, dt: float) -> np.ndarray:
+    dmp = DMPWithFinalVelocity(n_dims=3, execution_time=1.0, dt=dt, n_weights_per_dim=10, int_dt=dt)
+    dmp.forcing_term.weights_[:] = weights
+    dmp.configure(start_y=np.zeros(3), start_yd=np.full(3, 0.3), goal_y=np.ones(3), goal_yd=np.array([2.0, -1.0, 0.5]))
+    return dmp.open_loop(run_t=1.5)[1]
 
 
 def orientation(weights: np.ndarray, *, dt: float, method: str) -> np.ndarray:
@@ -55,6 +62,7 @@ def main() -> None:
         "weights": WEIGHTS[0].tolist(),
         "discrete": discrete(WEIGHTS[0], dt=1e-4, method="euler-cython")[::1000].tolist(),
         "discrete_smooth": discrete(WEIGHTS[0], dt=1e-4, method="euler-cython", smooth=True)[::1000].tolist(),
+        "hitting": hitting(WEIGHTS[0], dt=1e-4)[::1000].tolist(),
         "orientation": orientation(WEIGHTS[0] / 10, dt=1e-4, method="cython")[::1000].tolist(),
         "promp_mean": given.mean_trajectory(times).tolist(),
         "promp_variance": given.var_trajectory(times).tolist(),
