@@ -225,7 +225,7 @@ class HuggingFace(Backbone):
         before = read.mask if not self.family.two_sided else read.mask[:, read.encoded :]
         seen = torch.cat([before[:, None, None].expand(-1, -1, size, -1), among], dim=-1)
         kept = DynamicCache(ddp_cache_data=read.layers)
-        if self.family.two_sided:
+        if self.family.two_sided:  # its own positions count padding: a padded row stands further off
             said = DynamicCache(ddp_cache_data=read.said)
             output = self.language.decoder(
                 inputs_embeds=new, attention_mask=_additive(seen, new.dtype),
