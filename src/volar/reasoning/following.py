@@ -1,18 +1,26 @@
-"""Carries out a motion plan step by step: advances the primitive, fires the gripper, waits for arrival; in metres."""
+"""Carries out a motion plan step by step: advances the primitive no faster than the hand follows, fires the gripper,
+waits for arrival; in metres."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 
+from volar.nn.primitives.online import approached, pace
+from volar.nn.primitives.response import Spring
 from volar.reasoning.motion_plan import MotionPlan, begin, commanded, followed, lasts, way_done
+
+GOAL_RATE = Spring().alpha / 2  # at which a goal that moves is followed, per duration
+SLOWEST = 0.1  # share of its pace at which a motion goes on though the hand is held up, so that it ends some time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """tolerance: metres from the commanded end that count as arrived. settle: seconds to get there. pause: seconds that
-    fingers take."""
+    """lag: metres that the hand is behind when the motion goes on at half its pace. tolerance: metres from the
+    commanded end that count as arrived. settle: seconds to get there. pause: seconds that fingers take."""
 
+    lag: float = 0.02
     tolerance: float = 0.008
     settle: float = 2.0
     pause: float = 0.5
@@ -25,7 +33,9 @@ class Follower:
         self.plan, self.closed = plan, closed
         self._patience, self._moment, self._waiting = patience, begin(plan), 0.0
         self._due = sorted(plan.gripper, key=lambda act: act.s)
-        self._late = 0.0  # seconds since the primitive's end
+        self._goal: Float64[np.ndarray, " 3"] | None = None  # as it is followed
+        self._beyond = 0.0  # seconds since the primitive's end
+        self._late = 0.0  # seconds since arrival, or since patience ran out
 
     @property
     def finished(self) -> bool:
@@ -43,16 +53,22 @@ class Follower:
         if self._waiting > 0:
             self._waiting -= seconds
             return commanded(self.plan, self._moment)
-        (self._moment,) = followed(self.plan, self._moment, goal, [seconds])
+        lag = float(np.linalg.norm(commanded(self.plan, self._moment) - hand))
+        passed = seconds * max(float(pace(torch.tensor(lag), self._patience.lag)), SLOWEST)
+        self._goal = goal if self._goal is None else _nearer(self._goal, goal, passed / self.plan.duration)
+        (self._moment,) = followed(self.plan, self._moment, self._goal, [passed])
         there = commanded(self.plan, self._moment)
-        beyond = (self._moment.s - lasts(self.plan)) * self.plan.duration
-        arrived = beyond >= 0 and float(np.linalg.norm(there - hand)) < self._patience.tolerance
-        self._late += (
-            seconds
-            if arrived or self._moment.s >= lasts(self.plan) + self._patience.settle / self.plan.duration
-            else 0.0
-        )
+        if self._moment.s >= lasts(self.plan):
+            self._beyond += seconds
+            arrived = float(np.linalg.norm(there - hand)) < self._patience.tolerance
+            self._late += seconds if arrived or self._beyond > self._patience.settle else 0.0
         while self._due and (self._due[0].s <= self._moment.s if self._due[0].s < 1 else self._late > 0):
             self.closed = self._due.pop(0).closes
             self._waiting = self._patience.pause
         return there
+
+
+def _nearer(
+    goal: Float64[np.ndarray, " 3"], wanted: Float64[np.ndarray, " 3"], step: float
+) -> Float64[np.ndarray, " 3"]:
+    return approached(torch.from_numpy(goal), torch.from_numpy(wanted), step, rate=GOAL_RATE).numpy()

@@ -23,12 +23,15 @@ class LinearMap:
 
 def linear_map(response: Response, s: Float[Tensor, " t"], *, moment: float = 0.0) -> LinearMap:
     """The map at s = time / duration, when position and speed are given at s = moment."""
-    when = torch.tensor(moment, dtype=s.dtype)
-    now = torch.stack([response.at(when), response.speed_at(when)])
+    # The moment beside the times, so that the grid is read once.
+    times = torch.cat([s.new_tensor([moment]), s])
+    places, speeds = response.at(times), response.speed_at(times)
+    now = torch.stack([places[0], speeds[0]])
     # Start and start speed are what they must be for the motion to pass the moment as given.
-    solve = torch.linalg.inv(now[:, :2])
+    (a, b), (c, d) = now[:, :2]
+    solve = torch.stack([torch.stack([d, -b]), torch.stack([-c, a])]) / (a * d - b * c)
     maps = []
-    for rows in (response.at(s), response.speed_at(s)):
+    for rows in (places[1:], speeds[1:]):
         given = rows[:, :2] @ solve
         free = rows[:, 2:] - given @ now[:, 2:]
         maps += [given, torch.cat([free[:, 1:], free[:, :1]], dim=1)]
