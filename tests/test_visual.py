@@ -17,7 +17,7 @@ from volar.core.thoughts import Mark, Recall, Thought
 from volar.nn.heatmap import grid_points, heat_loss, read_heat, spread
 from volar.reasoning.visual import Visual
 from volar.reasoning.visual_channels import CHANNELS
-from volar.reasoning.visual_heads import HEADS, from_bins, to_bins
+from volar.reasoning.visual_heads import HEADS, to_bins
 from volar.reasoning.visual_pictures import COLOURS, DONE, cut_out, draw
 from volar.reasoning.visual_slots import FORMS, Places, Slot
 
@@ -161,11 +161,10 @@ def test_the_decoder_sees_the_share_of_truth_that_was_asked_for():
     """Scheduled sampling: of many rows so many are the head's own marks, so many jittered, the others true."""
     rows = 4000
     visual = new_visual(own=0.5, jittered=0.2, jitter=0.05)
-    nowhere = torch.zeros(rows, 1, dtype=torch.bool)
-    truth = Places(box=torch.full((rows, 1, 4), 0.5), there=~nowhere, done=nowhere)
-    own = Places(box=torch.full((rows, 1, 4), 0.1), there=nowhere, done=nowhere)
+    truth = Places(box=torch.full((rows, 1, 4), 0.5), standing=torch.full((rows, 1), 1))
+    own = Places(box=torch.full((rows, 1, 4), 0.1), standing=torch.full((rows, 1), 2))
     shown = visual._shown(truth, own, seeded())
-    is_own, is_true = ~shown.there[:, 0], (shown.box[:, 0, :2] == 0.5).all(-1)
+    is_own, is_true = shown.standing[:, 0] == 2, (shown.box[:, 0, :2] == 0.5).all(-1)
     assert (shown.box[is_own] == 0.1).all()
     assert abs(is_own.float().mean() - 0.5) < 0.03 and abs(is_true.float().mean() - 0.3) < 0.03
     moved = shown.box[~is_own & ~is_true][:, 0, :2] - 0.5
@@ -191,7 +190,7 @@ def test_a_given_mark_lasts_too_and_only_rows_that_think_are_thought_for():
     mine = Thought(marks=(Mark(camera="front", centre=(0.9, 0.9)),))
     first = think(visual, backbone, batch, given=[mine, None, None])
     assert first.thoughts[0].marks == mine.marks and first.thoughts[0].ages == {"marks": 0}
-    assert first.evaluations.tolist() == [1, 3, 3] and [each.tokens for each in first.thoughts] == [0, 2, 2]
+    assert first.evaluations.tolist() == [1, 3, 3] and [each.tokens for each in first.thoughts] == [0, 3, 3]
     later = think(visual, backbone, batch, recalls=remembered(first.thoughts, event=False))
     assert later.thoughts[0].marks == mine.marks and later.evaluations.tolist() == [1, 1, 1]
 
@@ -249,9 +248,7 @@ class TestPictures:
         """Lines run around the mark in its colour, done ones are grey, and nothing else is touched."""
         pictures = torch.zeros(4, 60, 80, 3, dtype=torch.uint8)
         box = torch.tensor([[0.5, 0.5, 0, 0], [0.5, 0.5, 0.5, 0.4], [0.25, 0.5, 0, 0], [0.5, 0.5, 0, 0]])[:, None]
-        there = torch.tensor([True, True, True, False])[:, None]
-        done = torch.tensor([False, False, True, False])[:, None]
-        places = Places(box=box, there=there, done=done)
+        places = Places(box=box, standing=torch.tensor([1, 1, 2, 0])[:, None])
         drawn = draw(pictures, places, [Slot(camera="front", role="next")], "front")
         rows = [np.argwhere(picture.any(-1).numpy()) for picture in drawn]
         assert not pictures.any() and not len(rows[3])
@@ -291,11 +288,8 @@ class TestHeatMap:
 
 
 def test_bins_come_back_within_half_a_bin():
-    box = torch.rand(20, 2, 4, generator=seeded())
-    places = Places(box=box, there=torch.ones(20, 2).bool(), done=torch.zeros(20, 2).bool())
-    assert (from_bins(to_bins(places, 64), 64) - box).abs().max() <= 0.5 / 64 + 1e-6
-    edge = Places(box=torch.ones(1, 1, 4), there=torch.zeros(1, 1).bool(), done=torch.zeros(1, 1).bool())
-    assert to_bins(edge, 64).eq(64).all()
+    numbers = torch.cat([torch.rand(50, generator=seeded()), torch.tensor([0.0, 1.0])])
+    assert ((to_bins(numbers, 64) + 0.5) / 64 - numbers).abs().max() <= 0.5 / 64 + 1e-6
 
 
 class TestBadInput:

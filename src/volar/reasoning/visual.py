@@ -141,10 +141,10 @@ class Visual(Reasoner):
         moved = moved * ((drawn >= config.own) & (drawn < config.own + config.jittered))[..., None]
         centre = (truth.box[..., :2] + moved).clamp(0, 1)
         itself = drawn < config.own
+        near = torch.cat([centre, truth.box[..., 2:]], dim=-1)
         return Places(
-            box=torch.where(itself[..., None], own.box, torch.cat([centre, truth.box[..., 2:]], dim=-1)),
-            there=torch.where(itself, own.there, truth.there),
-            done=truth.done,
+            box=torch.where(itself[..., None], own.box, near),
+            standing=torch.where(itself, own.standing, truth.standing),
         )
 
     def think(
@@ -186,16 +186,17 @@ class Visual(Reasoner):
         return recall is not None and not recall.event and recall.thought.ages.get(AGE, 0) + 1 < self.config.patience
 
     def _remembered(self, recall: Recall | None, made: Mapping[Slot, Mark] | None) -> dict[Slot, Mark]:
-        """The marks from now on. made: by the head just now; None where the old ones last."""
+        """The marks from now on. made: by the head just now; None where the old ones last. Where something was cannot
+        be seen once it is done, so that the old place of what is done stays."""
         old = {} if recall is None else assign(recall.thought.marks, self.slots, self.config.form)
-        if not FORMS[self.config.form].ordered:
-            return dict(old if made is None else made)
-        coming = [slot for slot in sorted(old) if not old[slot].done]
-        if recall is not None and recall.event and coming:
-            over = [slot for slot in coming if slot.order == coming[0].order]  # of every camera
-            old |= {slot: replace(old[slot], done=True) for slot in over}
-        done = {slot: mark for slot, mark in old.items() if mark.done}
-        return {**old, **(made or {}), **done}
+        ordered = FORMS[self.config.form].ordered
+        if ordered and recall is not None and recall.event:
+            old = _next_done(old)
+        if made is None:
+            return old
+        now = {slot: replace(old[slot], done=True) if mark.done and slot in old else mark
+               for slot, mark in made.items()}  # fmt: skip
+        return now if not ordered else {**old, **now, **{slot: mark for slot, mark in old.items() if mark.done}}
 
     def _thought(
         self, row: Mapping[Slot, Mark], new: bool, recall: Recall | None, said: Mapping[Slot, Mark]
@@ -209,3 +210,9 @@ class Visual(Reasoner):
         after = 0 if self.channel is None else self.channel.evaluations
         spent = [self.head.evaluations * new + after for new in fresh]
         return torch.tensor(spent, device=self.queries.device)
+
+
+def _next_done(marks: Mapping[Slot, Mark]) -> dict[Slot, Mark]:
+    """The first of those to come, of every camera, is done."""
+    first = min((slot.order for slot, mark in marks.items() if not mark.done), default=None)
+    return {slot: replace(mark, done=mark.done or slot.order == first) for slot, mark in marks.items()}

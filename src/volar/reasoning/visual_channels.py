@@ -14,7 +14,7 @@ from volar.core.reasoner import Encode
 from volar.nn.transformer import full_mask, sinusoid
 from volar.reasoning.visual_heads import to_bins
 from volar.reasoning.visual_pictures import cut_out, draw
-from volar.reasoning.visual_slots import Marking, Places
+from volar.reasoning.visual_slots import Marking, Places, Standing
 
 READS = 4  # tokens that a crop is summed up in
 
@@ -39,12 +39,12 @@ class AppendingChannel(Channel):
         super().__init__()
         self.marking = marking
         self.slot = nn.Parameter(0.02 * torch.randn(len(marking.slots), width))
-        self.state = nn.Embedding(3, width)  # nothing there, to come, done
+        self.state = nn.Embedding(len(Standing), width)
         nn.init.normal_(self.state.weight, std=0.02)
 
     def meaning(self, places: Places) -> Float[Tensor, "b s d"]:
         """Which mark it is, and how it stands with it."""
-        return self.slot + self.state(places.there.long() + places.done.long())
+        return self.slot + self.state(places.standing)
 
 
 class Coordinates(AppendingChannel):
@@ -69,12 +69,13 @@ class Tokens(AppendingChannel):
 
     def __init__(self, width: int, marking: Marking) -> None:
         super().__init__(width, marking)
-        self.embed = nn.Parameter(0.02 * torch.randn(marking.numbers, marking.bins + 1, width))
+        self.embed = nn.Parameter(0.02 * torch.randn(marking.numbers, marking.bins, width))
 
     def forward(self, batch: Batch, context: Context | None, encode: Encode, places: Places) -> Context:
-        said = to_bins(places, self.marking.bins)[..., : self.marking.numbers]
-        numbers = self.embed[torch.arange(self.marking.numbers, device=said.device), said]
-        return _appended(context, (numbers + self.meaning(places)[..., None, :]).flatten(1, 2))
+        numbers = self.marking.numbers
+        said = to_bins(places.box[..., :numbers], self.marking.bins)
+        tokens = self.embed[torch.arange(numbers, device=said.device), said] * places.there[..., None, None]
+        return _appended(context, (tokens + self.meaning(places)[..., None, :]).flatten(1, 2))
 
 
 class Crop(AppendingChannel):

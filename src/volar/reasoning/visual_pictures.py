@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from volar.reasoning.visual_slots import Places, Slot
+from volar.reasoning.visual_slots import Places, Slot, Standing
 
 # Saturated hues that table-top scenes rarely hold together; by order, or by role in the order of the slots.
 COLOURS = ((255, 0, 255), (0, 255, 255), (255, 255, 0), (255, 128, 0), (128, 0, 255), (0, 255, 0))
@@ -26,7 +26,9 @@ def draw(
             continue
         lines = _lines(places.box[:, index], height, width) & places.there[:, index, None, None]
         hue = torch.tensor(COLOURS[((slot.order or index + 1) - 1) % len(COLOURS)], device=pictures.device)
-        colour = torch.where(places.done[:, index, None], torch.tensor(DONE, device=hue.device), hue)
+        colour = torch.where(
+            (places.standing[:, index, None] == Standing.DONE), torch.tensor(DONE, device=hue.device), hue
+        )
         drawn = torch.where(lines[..., None], colour[:, None, None].to(torch.uint8), drawn)
     return drawn
 

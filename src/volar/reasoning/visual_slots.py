@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from volar.core.errors import ConfigError
@@ -41,14 +42,18 @@ FORMS: Mapping[str, Form] = {
 
 def slot_of(mark: Mark, form: str) -> Slot | None:
     """Where a mark belongs in that form; None where it is none of its marks. Markers are told apart by their order
-    alone, all others by their role alone."""
-    if FORMS[form].ordered:
+    alone, all others by their role alone. What comes next may also be said by an ordered mark or, as a box, by a region
+    that is still to come."""
+    role = mark.role
+    if form == "markers":
         return Slot(camera=mark.camera, role=NEXT, order=mark.order) if mark.order else None
-    named = mark.role not in (NEXT, *REGIONS)
-    fits = {"regions": mark.role in REGIONS, "objects": named}.get(form, mark.role == NEXT)
-    if not fits or (FORMS[form].sized and not all(mark.size)):
-        return None
-    return Slot(camera=mark.camera, role=mark.role)
+    fits = {
+        "point": role == NEXT and not mark.done,
+        "box": role in (NEXT, *REGIONS) and not mark.done and all(mark.size),
+        "regions": role in REGIONS and all(mark.size),
+        "objects": role not in (NEXT, *REGIONS),
+    }[form]
+    return Slot(camera=mark.camera, role=NEXT if form == "box" else role) if fits else None
 
 
 def find_slots(thoughts: Iterable[Thought], form: str, camera: str | None) -> tuple[Slot, ...]:
@@ -62,7 +67,7 @@ def find_slots(thoughts: Iterable[Thought], form: str, camera: str | None) -> tu
         others.add(describe(mark))
     if not slots:
         wanted = {
-            "point": "marks of role 'next'", "box": "boxes (marks with a size) of role 'next'",
+            "point": "marks of role 'next'", "box": "boxes of the roles 'next', 'source' or 'destination'",
             "regions": "boxes of the roles 'source' and 'destination'", "markers": "marks with an order",
             "objects": "marks whose role is an object's name",
         }[form]  # fmt: skip
@@ -91,14 +96,25 @@ class Marking:
     crop: float
 
 
+class Standing(IntEnum):
+    """How it stands with a mark."""
+
+    NOTHING = 0
+    COMING = 1
+    DONE = 2
+
+
 @dataclass(frozen=True, kw_only=True)
 class Places:
     """One place a slot. box: u, v of the centre, width, height, in fractions of the picture; zeros where there is
-    none. there: whether it is marked at all. done: its event has happened."""
+    nothing. standing: values of `Standing`."""
 
     box: Float[Tensor, "b s 4"]
-    there: Bool[Tensor, "b s"]
-    done: Bool[Tensor, "b s"]
+    standing: Int[Tensor, "b s"]
+
+    @property
+    def there(self) -> Bool[Tensor, "b s"]:
+        return self.standing != Standing.NOTHING
 
 
 Marked = Mapping[Slot, Mark]  # the marks of one row
@@ -107,7 +123,7 @@ Marked = Mapping[Slot, Mark]  # the marks of one row
 def assign(marks: Sequence[Mark], slots: Sequence[Slot], form: str) -> dict[Slot, Mark]:
     """The first mark to come that belongs into each slot, or the first of those done."""
     found: dict[Slot, Mark] = {}
-    for mark in sorted(marks, key=lambda mark: (mark.done, mark.order)):
+    for mark in sorted(marks, key=lambda mark: (mark.done, mark.order, mark.role == REGIONS[1])):
         slot = slot_of(mark, form)
         if slot is not None and slot in slots:
             found.setdefault(slot, mark)
@@ -117,19 +133,17 @@ def assign(marks: Sequence[Mark], slots: Sequence[Slot], form: str) -> dict[Slot
 def to_places(rows: Sequence[Marked], slots: Sequence[Slot], device: torch.device) -> Places:
     each = [[row.get(slot) for slot in slots] for row in rows]
     box = [[(*mark.centre, *mark.size) if mark else (0.0,) * 4 for mark in row] for row in each]
-    there = [[mark is not None for mark in row] for row in each]
-    done = [[mark is not None and mark.done for mark in row] for row in each]
-    return Places(*(), box=torch.tensor(box, device=device), there=torch.tensor(there, device=device),
-                  done=torch.tensor(done, device=device))  # fmt: skip
+    standing = [[1 + mark.done if mark else 0 for mark in row] for row in each]
+    return Places(box=torch.tensor(box, device=device), standing=torch.tensor(standing, device=device))
 
 
 def to_marks(places: Places, slots: Sequence[Slot]) -> list[dict[Slot, Mark]]:
-    boxes, there, done = places.box.clamp(0, 1).tolist(), places.there.tolist(), places.done.tolist()
-    return [
-        {
-            slot: Mark(camera=slot.camera, centre=(u, v), size=(w, h), role=slot.role, order=slot.order, done=over)
-            for slot, (u, v, w, h), is_there, over in zip(slots, *row, strict=True)
-            if is_there
-        }
-        for row in zip(boxes, there, done, strict=True)
-    ]
+    rows = []
+    for boxes, standings in zip(places.box.clamp(0, 1).tolist(), places.standing.tolist(), strict=True):
+        rows.append({
+            slot: Mark(camera=slot.camera, centre=(u, v), size=(width, height), role=slot.role, order=slot.order,
+                       done=standing == Standing.DONE)
+            for slot, (u, v, width, height), standing in zip(slots, boxes, standings, strict=True)
+            if standing
+        })  # fmt: skip
+    return rows
