@@ -2,9 +2,11 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +19,16 @@ from volar.envs import make_env
 from volar.envs.rollout import run_episode
 from volar.envs.tabletop.world import HIGH, LOW, Tabletop
 from volar.nn.primitives.constrained import Box
-from volar.policies.conversation import Exchange
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception
+from volar.reasoning.conversation import Conversation, Exchange
+from volar.reasoning.critic import Shift, Situation, Tried, Verdict, corrections_used
 from volar.reasoning.following import Follower, Patience
-from volar.reasoning.language_model import Endpoint, EndpointConfig, Message
-from volar.reasoning.motion_plan import begin, commanded, followed, plan_raw, plan_request
+from volar.reasoning.language_model import Answer, Endpoint, EndpointConfig, LanguageModel, Message
+from volar.reasoning.motion_plan import begin, commanded, followed, foresee, plan_raw, plan_request
 from volar.reasoning.motion_request import MotionRequest, Rhythm, Via, read_request
 from volar.reasoning.raw_weights import RawRequest, arm_response, crossing, read_weights
+from volar.reasoning.scripted_critic import ScriptedJudge
 
 ASKED = [Message(role="user", text="hello")]
 Reply = Callable[[BaseHTTPRequestHandler, dict], None]
@@ -360,3 +364,172 @@ class TestPolicy:
             LanguagePrimitives(actor.config, endpoint("http://x"), SimulatorPerception(), spec=toy.spec, box=BOX)
         with pytest.raises(ConfigError, match="name no goal object"):
             LanguagePrimitives.Config(raw=True, decompose=False)
+
+
+class Says(LanguageModel):
+    """Gives the answers in turn and remembers what it was told."""
+
+    def __init__(self, *answers: object) -> None:
+        self.told: list[str] = []
+        self._answers = iter(answers)
+
+    def answer(self, messages: Sequence[Message], *, schema: Mapping[str, object] | None = None) -> Answer:
+        self.told.append(messages[-1].text)
+        return Answer(text=json.dumps(next(self._answers, {"done": True})), read=10, written=5, seconds=0.0)
+
+    def describe(self) -> dict[str, object]:
+        return {"model": "answers in turn"}
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[Tabletop]:
+    env = Tabletop("pick-place-red", cameras={})
+    yield env
+    env.close()
+
+
+def thing(x: float, y: float, z: float = 0.012, *, size: tuple[float, float, float] = (0.024,) * 3) -> NamedObject:
+    return NamedObject(position=np.array([x, y, z]), size=np.array(size))
+
+
+BOWL = thing(0.1, 0.1, 0.0, size=(0.106, 0.106, 0.025))
+
+
+class TestCritic:
+    """On places that are put into the simulator's mouth."""
+
+    def judged(
+        self, table: Tabletop, tried: Tried, *course: tuple[Situation, float], advice: str = "directions", seed: int = 0
+    ) -> Verdict:
+        judge = ScriptedJudge(advice)
+        judge.bind(table, seed)
+        for number, (now, share) in enumerate(course):
+            table.named_objects = lambda now=now: dict(now.objects)  # type: ignore[method-assign]
+            if not number:
+                judge.begin(tried, now)
+            judge.watch(now, share)
+        del table.named_objects
+        return judge.judge(Conversation(Says(), attempts=1))
+
+    def reach(self, hand: Sequence[float]) -> Tried:
+        return Tried(kind="reach", object="red cube", words="", closes=True, goal=np.array(hand))
+
+    def now(self, *hand: float, closed: bool, **objects: NamedObject) -> Situation:
+        named = {name.replace("_", " "): each for name, each in objects.items()}
+        return Situation(hand=np.array(hand), closed=closed, objects=named)
+
+    def test_a_grip_beside_the_thing_is_corrected_by_direction_and_time(self, table):
+        before = self.now(0.0, 0.0, 0.14, closed=False, red_cube=thing(0.1, 0.0))
+        early = self.now(0.02, 0.0, 0.1, closed=True, red_cube=thing(0.1, 0.0))
+        after = self.now(0.08, 0.0, 0.012, closed=True, red_cube=thing(0.1, 0.0))
+        verdict = self.judged(table, self.reach(after.hand), (before, 0.0), (early, 0.3), (after, 1.0))
+        assert not verdict.success and verdict.again
+        assert verdict.correction() == (
+            "The red cube is not gripped. 2.0 cm further to the right (x +0.020 m) at the end of the motion; close the "
+            "gripper later, after arrival."
+        )
+        held = self.now(0.1, 0.0, 0.014, closed=True, red_cube=thing(0.1, 0.0))
+        assert self.judged(table, self.reach(held.hand), (before, 0.0), (held, 1.0)).success
+
+    def test_a_thing_that_slips_or_falls_beside_its_place_needs_another_motion(self, table):
+        begun = self.now(0.0, 0.0, 0.1, closed=True, red_cube=thing(0.0, 0.0, 0.1), yellow_bowl=BOWL)
+        carry = Tried(kind="carry", object="yellow bowl", words="", closes=None, goal=np.array([0.1, 0.1, 0.12]))
+        lost = self.now(0.1, 0.1, 0.12, closed=True, red_cube=thing(0.05, 0.0), yellow_bowl=BOWL)
+        verdict = self.judged(table, carry, (begun, 0.0), (lost, 1.0))
+        assert not verdict.success and not verdict.again and "slipped" in verdict.problem
+        short = self.now(0.03, 0.1, 0.12, closed=True, red_cube=thing(0.03, 0.1, 0.12), yellow_bowl=BOWL)
+        verdict = self.judged(table, replace(carry, goal=short.hand), (begun, 0.0), (short, 1.0))
+        assert [each.words() for each in verdict.changes] == [
+            "7.0 cm further to the right (x +0.070 m) at the end of the motion"
+        ]
+        release = replace(carry, kind="release", closes=False, goal=short.hand)
+        fallen = self.now(0.03, 0.1, 0.12, closed=False, red_cube=thing(0.03, 0.1), yellow_bowl=BOWL)
+        verdict = self.judged(table, release, (short, 0.0), (fallen, 1.0))
+        assert not verdict.again and "7.0 cm further to the right" in verdict.problem
+        inside = self.now(0.1, 0.1, 0.12, closed=False, red_cube=thing(0.09, 0.11), yellow_bowl=BOWL)
+        assert self.judged(table, replace(release, goal=inside.hand), (short, 0.0), (inside, 1.0)).success
+
+    def test_the_controls_say_as_much_and_mean_nothing(self, table):
+        before = self.now(0.0, 0.0, 0.14, closed=False, red_cube=thing(0.1, 0.0))
+        after = self.now(0.08, 0.0, 0.012, closed=True, red_cube=thing(0.1, 0.0))
+        course = (before, 0.0), (after, 1.0)
+        told = self.judged(table, self.reach(after.hand), *course)
+        drawn = [self.judged(table, self.reach(after.hand), *course, advice="random", seed=seed) for seed in range(20)]
+        assert all(not each.success and len(each.changes) == len(told.changes) for each in drawn)
+        assert all(abs(each.changes[0].metres) == pytest.approx(0.02) for each in drawn)
+        assert len({each.changes for each in drawn}) > 8
+        again = self.judged(table, self.reach(after.hand), *course, advice="random", seed=3)
+        assert again == drawn[3]
+        bare = self.judged(table, self.reach(after.hand), *course, advice="bare")
+        assert bare.correction() == "That is not right. Try again."
+        with pytest.raises(ConfigError, match="Did you mean 'random'"):
+            ScriptedJudge("randm")
+
+    @pytest.mark.parametrize(("height", "axis", "off"), [(0.24, "y", 0.03), (0.24, "y", -0.03), (0.05, "z", 0.0)])
+    def test_what_a_motion_would_touch_is_said_before_it_moves_and_the_advice_holds(self, table, height, axis, off):
+        post = thing(0.0, off, height / 2, size=(0.03, 0.03, height))
+        objects = {"red cube": thing(0.15, 0.0), "post": post}
+        table.named_objects = lambda: objects  # type: ignore[method-assign]
+        judge, hand = ScriptedJudge(), np.array([-0.15, 0.0, 0.05])
+        judge.bind(table, 0)
+        now = Situation(hand=hand, closed=False, objects=objects)
+        plan = plan_request(MotionRequest(goal_object="red cube"), hand, objects, BOX)
+        tried = self.reach(plan.goal(objects))
+        verdict = judge.preview(tried, foresee(plan, objects), now)
+        (change,) = verdict.changes
+        assert not verdict.success and "the post" in verdict.problem and isinstance(change, Shift)
+        assert "xyz"[change.axis] == axis and change.phase == "in the middle of"
+        assert change.axis == 2 or np.sign(change.metres) == -np.sign(off), "past it on the nearer side"
+        via = Via(at_fraction=0.5, axis=axis, clearance_m=change.metres)
+        mended = plan_request(MotionRequest(goal_object="red cube", vias=(via,)), hand, objects, BOX)
+        off_the_post = foresee(mended, objects).points[:, :2] - post.position[:2]
+        assert change.axis == 2 or np.abs(off_the_post).max(1).min() > 0.04
+        del table.named_objects
+
+
+WRONG = {**PICK[0], "goal_offset_m": [0.03, 0.0, 0.0]}
+
+
+class TestCorrections:
+    def run(self, model: LanguageModel, *, corrections: int, advice: str = "directions", **more: Any) -> Episode:
+        actor = LanguagePrimitives(
+            LanguagePrimitives.Config(decompose=False, corrections=corrections), model, SimulatorPerception(),
+            spec=Tabletop("push").spec, box=Box(low=np.array(LOW), high=np.array(HIGH)), judge=ScriptedJudge(advice),
+            **more,
+        )  # fmt: skip
+        return run(actor, steps=800)
+
+    def test_a_correction_goes_back_with_the_answer_it_is_about_and_is_counted(self):
+        model = Says(WRONG, PICK[0], PICK[1], PICK[2], PICK[3])
+        episode = self.run(model, corrections=2)
+        assert "is not gripped. 3.0 cm further to the left" in model.told[1] and "carried out" in model.told[1]
+        assert episode.success and corrections_used(episode.thoughts) == 1
+        assert "scripted critic: simulator state, before and after every motion" in episode.privileged
+        fresh = [thought for thought in episode.thoughts if thought.ages.get("correction") == 0]
+        assert len(fresh) == 1 and fresh[0].words["correction"].startswith("1: The red cube is not gripped")
+        assert sum(thought.tokens for thought in episode.thoughts) == 5 * len(model.told)
+
+    def test_no_more_corrections_than_allowed_and_what_failed_is_told_with_the_next_question(self):
+        model = Says(WRONG, WRONG, {"done": True})
+        episode = self.run(model, corrections=1)
+        assert not episode.success and corrections_used(episode.thoughts) == 1 and len(model.told) == 3
+        assert "- to red cube, open gripper, close gripper (failed: The red cube is not gripped)" in model.told[2]
+
+    def test_a_person_is_asked_first_and_may_correct_or_refuse(self):
+        answers = iter(["a little higher", "", None])
+        asked: list[str] = []
+
+        def confirm(words: str) -> str | None:
+            asked.append(words)
+            return next(answers)
+
+        model = Says(PICK[0], PICK[0], PICK[1])
+        episode = self.run(model, corrections=1, confirm=confirm)
+        assert "a little higher" in model.told[1] and "was not carried out" in model.told[1]
+        assert len(asked) == 3 and "close the gripper after arrival" in asked[0] and not episode.success
+        assert "trouble" not in episode.thoughts[-1].words
+
+    def test_corrections_and_who_gives_them_go_together(self):
+        config, spec = LanguagePrimitives.Config(corrections=2), Tabletop("push").spec
+        with pytest.raises(ConfigError, match="2 corrections need a judge"):
+            LanguagePrimitives(config, Says(), SimulatorPerception(), spec=spec, box=BOX)

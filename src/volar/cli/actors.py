@@ -68,8 +68,8 @@ def _load(acting: Acting, frozen: dict[str, "Tensor"]) -> Actor:
     from volar.core.model import UNLIMITED, Budget
     from volar.planning.composition import is_composition
     from volar.policies.actor import load_policy
-    from volar.policies.conversation import Journal
     from volar.policies.language_folder import is_language, load_language
+    from volar.reasoning.conversation import Journal
 
     budget = UNLIMITED if acting.evaluations is None else Budget(evaluations=acting.evaluations)
     if is_composition(Path(acting.policy)):

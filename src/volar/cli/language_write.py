@@ -37,6 +37,10 @@ class Write:
     """who says what stands where: simulator (privileged), or package.module:Class"""
     perception_options: tuple[str, ...] = ()
     """key=value of the perception"""
+    critic: str | None = None
+    """who judges every motion and corrects it: scripted (privileged), or package.module:Class"""
+    critic_options: tuple[str, ...] = ()
+    """key=value of the critic: of scripted, advice=directions, random or bare, the last two being its controls"""
     options: tuple[str, ...] = ()
     """key=value of the policy: raw=true, decompose=false, attempts=3, corrections=2 ..."""
     cameras: tuple[str, ...] = ()
@@ -75,6 +79,8 @@ def write(command: Write) -> LanguagePolicy:
             model=Part(name=command.backend, options=options), robot=env.spec, workspace=naming_world(env).workspace(),
             perception=Part(name=command.perception,
                             options=read_pairs(command.perception_options, "--perception-options")),
+            critic=None if command.critic is None
+            else Part(name=command.critic, options=read_pairs(command.critic_options, "--critic-options")),
             options=read_pairs(command.options, "--options"),
         )  # fmt: skip
     finally:

@@ -18,8 +18,8 @@ from volar.core.registry import Table, build_config
 from volar.core.robot import RobotSpec
 
 if TYPE_CHECKING:
-    from volar.policies.conversation import Exchange
     from volar.policies.language_primitives import LanguagePrimitives
+    from volar.reasoning.conversation import Exchange
 
 FILE = "language.json"
 HORIZON = 16  # control steps between two looks at most
@@ -27,6 +27,7 @@ MODELS = Table(
     "language model",
     {"endpoint": "volar.reasoning.language_model:endpoint", "local": "volar.reasoning.local_model:LocalModel"},
 )
+CRITICS = Table("critic", {"scripted": "volar.reasoning.scripted_critic:ScriptedJudge"})
 PERCEPTIONS = Table("perception", {"simulator": "volar.policies.perception:SimulatorPerception"})
 
 
@@ -63,20 +64,24 @@ def _resolved(value: Any, folder: Path, variables: Mapping[str, str]) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguagePolicy:
-    """options: of `LanguagePrimitives.Config`. robot, workspace: whom it leads, and where."""
+    """critic: None where every motion is taken to have done what it should. options: of `LanguagePrimitives.Config`.
+    robot, workspace: whom it leads, and where."""
 
     model: Part
     robot: RobotSpec
     workspace: Workspace
     perception: Part = field(default_factory=lambda: Part(name="simulator"))
+    critic: Part | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def description(self) -> str:
         """One sentence for the reader."""
         who = self.model.options.get("model") or self.model.name
+        advice = "" if self.critic is None else "".join(f" {value}" for value in self.critic.options.values())
+        critic = "" if self.critic is None else f", corrected by {self.critic.name}{advice}"
         settings = "".join(f", {key} {value}" for key, value in self.options.items())
-        return f"language movement primitives set by {who}, objects from {self.perception.name}{settings}"
+        return f"language movement primitives set by {who}, objects from {self.perception.name}{critic}{settings}"
 
 
 def is_language(path: Path) -> bool:
@@ -99,7 +104,14 @@ def require_options(policy: LanguagePolicy) -> Any:
 
     MODELS.load(policy.model.name)
     PERCEPTIONS.load(policy.perception.name)
-    return build_config(LanguagePrimitives, policy.options)
+    if policy.critic is not None:
+        CRITICS.load(policy.critic.name)
+    config = build_config(LanguagePrimitives, policy.options)
+    if (policy.critic is None) != (config.corrections == 0):
+        raise ConfigError(
+            "A critic and corrections=N, how often it may correct, go together: name both of them or neither."
+        )
+    return config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +140,7 @@ def read_language(folder: Path) -> StoredLanguage:
         content = json.loads(text)
         policy = LanguagePolicy(
             model=Part(**content["model"]), perception=Part(**content["perception"]),
+            critic=None if content["critic"] is None else Part(**content["critic"]),
             robot=RobotSpec.from_json(content["robot"]), options=dict(content["options"]),
             workspace=Workspace(**{side: tuple(content["workspace"][side]) for side in ("low", "high")}),
         )  # fmt: skip
@@ -157,5 +170,5 @@ def load_language(
     return LanguagePrimitives(
         config, policy.model.build(MODELS, folder, variables), policy.perception.build(PERCEPTIONS, folder, variables),
         spec=policy.robot, box=Box(low=np.array(space.low), high=np.array(space.high)), journal=journal,
-        confirm=confirm,
+        confirm=confirm, judge=None if policy.critic is None else policy.critic.build(CRITICS, folder, variables),
     )  # fmt: skip

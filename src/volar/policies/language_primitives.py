@@ -13,12 +13,13 @@ from volar.core.objects import NamedObject
 from volar.core.robot import ActionSpec, Chunk, Env, Observation, PrivilegedActor, RobotSpec
 from volar.core.thoughts import Thought
 from volar.nn.primitives.constrained import Box
-from volar.policies.conversation import Conversation, Exchange
 from volar.policies.motion_choice import Motion, MotionChooser
 from volar.policies.perception import Perception
-from volar.reasoning.critic import Judge, Situation
+from volar.reasoning.conversation import Conversation, Exchange
+from volar.reasoning.critic import CORRECTION, PASSED, Judge, Situation, Verdict
 from volar.reasoning.following import Follower, Patience
 from volar.reasoning.language_model import LanguageModel
+from volar.reasoning.motion_plan import foresee
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 HAND = ("hand_x", "hand_y", "hand_z")
@@ -79,7 +80,7 @@ class LanguagePrimitives(PrivilegedActor):
         self._seed = seed
         self._motion: Motion | None = None
         self._follower: Follower | None = None
-        self._closed, self._stopped, self._corrected, self._motions = False, False, 0, 0
+        self._closed, self._stopped, self._corrections, self._motions = False, False, 0, 0
         self._finished: list[str] = []
         self._words: dict[str, str] = {}
         self._ages: dict[str, int] = {}
@@ -124,7 +125,7 @@ class LanguagePrimitives(PrivilegedActor):
         if chosen is None and self._motions < self.config.most_motions:
             chosen = self._chooser.choose(task, now, self._finished)
         if chosen is not None:
-            chosen = self._confirmed(chosen, now)
+            chosen = self._confirmed(self._previewed(chosen, now), now)
         if chosen is None:
             self._stop("")
         else:
@@ -132,22 +133,36 @@ class LanguagePrimitives(PrivilegedActor):
 
     def _judged(self, motion: Motion, now: Situation) -> Motion | None:
         """The same motion with other parameters, where it failed and may be corrected; else it is left behind."""
-        if self._judge is None:
-            self._finished.append(motion.done)
+        verdict = PASSED if self._judge is None else self._judge.judge(self._talk)
+        changed = self._corrected_by(verdict, motion, now, moved=True)
+        if changed is None:
+            self._finished.append(motion.done if verdict.success else f"{motion.done} (failed: {verdict.problem})")
+        return changed
+
+    def _previewed(self, motion: Motion, now: Situation) -> Motion:
+        """Corrected before it begins, as long as that is called for and allowed."""
+        while self._judge is not None and self._corrections < self.config.corrections:
+            path = foresee(motion.plan, now.objects)
+            changed = self._corrected_by(self._judge.preview(motion.tried, path, now), motion, now, moved=False)
+            if changed is None:
+                break
+            motion = changed
+        return motion
+
+    def _corrected_by(self, verdict: Verdict, motion: Motion, now: Situation, *, moved: bool) -> Motion | None:
+        """None where nothing is wrong or can be mended, no correction is left, or the model makes nothing of it."""
+        if verdict.success or not verdict.again or self._corrections >= self.config.corrections:
             return None
-        verdict = self._judge.judge()
-        if not verdict.success and verdict.again and self._corrected < self.config.corrections:
-            self._corrected += 1
-            self._say("correction", verdict.correction)
-            return self._chooser.again(motion, verdict.correction, now)
-        self._finished.append(motion.done if verdict.success else f"{motion.done} (failed: {verdict.problem})")
-        return None
+        self._corrections += 1
+        self._say(CORRECTION, f"{self._corrections}: {verdict.correction()}")
+        try:
+            return self._chooser.again(motion, verdict.correction(), now, moved=moved)
+        except EpisodeError:
+            return None
 
     def _confirmed(self, motion: Motion, now: Situation) -> Motion | None:
         while self._confirm is not None and (answer := self._confirm(f"{motion.done}: {motion.tried.words}")) != "":
-            if answer is None:
-                return None
-            changed = self._chooser.again(motion, answer, now)
+            changed = None if answer is None else self._chooser.again(motion, answer, now, moved=False)
             if changed is None:
                 return None
             motion = changed

@@ -1,13 +1,13 @@
-"""Which motion comes next, asked of a language model: a sub-task and its parameters, or parameters of the whole at once,
-and other parameters where the last ones did not do. Moves nothing."""
+"""Which motion comes next, asked of a language model: a sub-task and its parameters, or parameters at once; and others
+where the last ones did not do. Moves nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from volar.core.errors import ConfigError, EpisodeError
 from volar.nn.primitives.constrained import Box
-from volar.policies.conversation import Conversation, Reading
 from volar.reasoning import motion_request, raw_weights
+from volar.reasoning.conversation import Conversation, Reading
 from volar.reasoning.critic import Situation, Tried
 from volar.reasoning.language_model import Message
 from volar.reasoning.motion_plan import GripperAct, MotionPlan, plan_raw, plan_request
@@ -64,9 +64,11 @@ class MotionChooser:
         words = _subtask_words(chosen)
         return self._parameters(ask_parameters(words, scene, raw=self.raw, whole=False, finished=()), now, chosen)
 
-    def again(self, motion: Motion, correction: str, now: Situation) -> Motion | None:
-        """The motion with other parameters, from where the hand is now. Raises EpisodeError without a usable answer."""
-        return self._parameters(ask_again(motion.said, correction, self._scene(now)), now, motion.chosen)
+    def again(self, motion: Motion, correction: str, now: Situation, *, moved: bool) -> Motion | None:
+        """The motion with other parameters, from where the hand is now. moved: whether it was carried out. Raises
+        EpisodeError without a usable answer."""
+        asked = ask_again(motion.said, correction, self._scene(now), moved=moved)
+        return self._parameters(asked, now, motion.chosen)
 
     def _scene(self, now: Situation) -> str:
         return scene_words(now.objects, now.hand.tolist(), closed=now.closed, box=self.box)
@@ -89,10 +91,10 @@ class MotionChooser:
         words = request_words(found.request, plan)
         if chosen is None:
             acts = "".join(f", {'close' if act.closes else 'open'} gripper" for act in plan.gripper)
-            tried = Tried(kind=_kind(plan.gripper, closed=now.closed), object=plan.goal_object, words=words)
-            motion = Motion(plan=plan, tried=tried, done=f"to {plan.goal_object}{acts}")
+            kind = _kind(plan.gripper, closed=now.closed)
+            motion = _motion(plan, kind, plan.goal_object, words, now, done=f"to {plan.goal_object}{acts}")
         else:
-            motion = _chosen_motion(plan, chosen, words)
+            motion = _chosen_motion(plan, chosen, words, now)
         return Reading(value=motion, clamped=found.clamped)
 
     def _raw(self, text: str, now: Situation, chosen: SubTask) -> Reading[Motion | None]:
@@ -103,12 +105,21 @@ class MotionChooser:
         plan = plan_raw(
             found, chosen.object, now.hand, now.objects, self.box, closes=closes, duration=self.raw_duration
         )  # fmt: skip
-        return Reading(value=_chosen_motion(plan, chosen, raw_words(found, plan)))
+        return Reading(value=_chosen_motion(plan, chosen, raw_words(found, plan), now))
 
 
-def _chosen_motion(plan: MotionPlan, chosen: SubTask, words: str) -> Motion:
-    tried = Tried(kind=chosen.subtask, object=chosen.object, words=words)
-    return Motion(plan=plan, tried=tried, done=f"{chosen.subtask} {chosen.object}", chosen=chosen)
+def _chosen_motion(plan: MotionPlan, chosen: SubTask, words: str, now: Situation) -> Motion:
+    done = f"{chosen.subtask} {chosen.object}"
+    return replace(_motion(plan, chosen.subtask, chosen.object, words, now, done=done), chosen=chosen)
+
+
+def _motion(plan: MotionPlan, kind: Kind, name: str, words: str, now: Situation, *, done: str) -> Motion:
+    last = max(plan.gripper, key=lambda act: act.s, default=None)
+    closes = None if last is None else last.closes
+    return Motion(
+        plan=plan, done=done,
+        tried=Tried(kind=kind, object=name, words=words, closes=closes, goal=plan.goal(now.objects)),
+    )  # fmt: skip
 
 
 def _subtask_words(chosen: SubTask) -> str:

@@ -146,6 +146,25 @@ def lasts(plan: MotionPlan) -> float:
     return 1.0 + swinging
 
 
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """The course that a motion will take if nothing moves. points: metres. shares: of the straight way, see
+    `way_done`."""
+
+    points: Float64[np.ndarray, "n 3"]
+    shares: Float64[np.ndarray, " n"]
+
+
+def foresee(plan: MotionPlan, objects: Mapping[str, NamedObject], *, count: int = 81) -> Foreseen:
+    """Up to arrival, without the rhythm after it."""
+    seconds = np.linspace(0, 1, count)[1:] * plan.duration
+    moments = [begin(plan), *followed(plan, begin(plan), plan.goal(objects), seconds.tolist())]
+    return Foreseen(
+        points=np.stack([np.clip(each.position, plan.box.low, plan.box.high) for each in moments]),
+        shares=np.array([way_done(plan, each) for each in moments]),
+    )
+
+
 def way_done(plan: MotionPlan, moment: Moment) -> float:
     """Share of the straight way that the motion would have gone by now without its weights."""
     s = torch.tensor(min(moment.s, plan.response.last), dtype=torch.float64)

@@ -100,10 +100,12 @@ def ask_parameters(task: str, scene: str, *, raw: bool, whole: bool, finished: S
     return [Message(role="system", text=rules), Message(role="user", text=text)]
 
 
-def ask_again(said: Sequence[Message], correction: str, scene: str) -> list[Message]:
-    """A next turn, after the parameters of an answer were carried out and did not do. correction: of a critic."""
+def ask_again(said: Sequence[Message], correction: str, scene: str, *, moved: bool) -> list[Message]:
+    """A next turn, where the parameters of an answer did not do. correction: of a critic. moved: whether they were
+    carried out."""
+    happened = "was carried out and did not do what it should" if moved else "was not carried out: it would not do"
     text = (
-        f"The motion was carried out and did not do what it should. {correction}\n{scene}\n"
+        f"The motion {happened}. {correction}\n{scene}\n"
         f"Answer with all parameters again; change only what the correction asks for."
     )
     return [*said, Message(role="user", text=text)]
