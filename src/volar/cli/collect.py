@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
 from volar.cli.output import Output
+from volar.core.calibration import CalibratedWorld
 from volar.core.errors import ConfigError
-from volar.core.robot import Actor, Job
+from volar.core.robot import Actor, Env, Job
 from volar.envs import TABLE, make_env
 from volar.envs.task_names import parse_task
 
@@ -59,7 +60,7 @@ def collect(command: Collect, *, progress: bool = True) -> dict[str, int]:
     for task in command.tasks[1:]:
         build(task).close()
     env = build(command.tasks[0])
-    spec, facts = env.spec, env.describe()
+    spec, facts, known = env.spec, env.describe(), _calibrations(env, command.tasks)
     env.close()
     writer = DatasetWriter(
         command.out,
@@ -67,7 +68,7 @@ def collect(command: Collect, *, progress: bool = True) -> dict[str, int]:
         fps=spec.action.rate_hz,
         camera_storage={camera.name: command.storage for camera in spec.cameras},
         robot_type=environment,
-        extra={"environment": facts, "noise": command.noise, "max_steps": command.max_steps},
+        extra={"environment": facts, "noise": command.noise, "max_steps": command.max_steps, **known},
         resume=True,
     )
     tried = dict.fromkeys(command.tasks, command.first_seed)  # task -> next seed to try
@@ -85,6 +86,14 @@ def collect(command: Collect, *, progress: bool = True) -> dict[str, int]:
                     source = {"task": episode.job.task, "seed": episode.job.seed, "success": True}
                     writer.add(episode.trajectory, episode.instruction, source=source)
     return _counts(command, writer.saved)
+
+
+def _calibrations(env: Env, tasks: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+    """What is noted of the cameras, where they are known and stand still throughout the data set."""
+    world = env.unwrapped
+    if not isinstance(world, CalibratedWorld) or any(parse_task(task).levels for task in tasks):
+        return {}
+    return {"calibrations": [calibration.to_json() for calibration in world.calibrations().values()]}
 
 
 def _counts(command: Collect, saved: list[dict]) -> dict[str, int]:

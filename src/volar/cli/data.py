@@ -12,6 +12,7 @@ COMMANDS: dict[str, str] = {
     "convert": "a data set of any format that volar reads, as LeRobot v3.0",
     "merge": "data sets of one robot become one",
     "split": "some episodes, or all of them shared out to several data sets",
+    "label": "marks on pictures and words for every frame, made from what the robot did",
     "curate": "score demonstrations, keep the best of every task, weigh the rest",
     "rollouts": "record what a policy does, successes and failures, for scores that learn from outcomes",
     "branches": "record what comes of every candidate at states that a policy meets, for learned values",

@@ -10,12 +10,14 @@ import atexit
 import os
 import sys
 import weakref
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from volar.core.calibration import Calibration, pinhole
 from volar.core.errors import ConfigError
 from volar.core.robot import Camera
 
@@ -32,7 +34,7 @@ except (ImportError, AttributeError, OSError, RuntimeError) as error:
     import mujoco
     import mujoco.gl_context
 
-__all__ = ["RENDER_RECIPE", "Offscreen", "mujoco", "renderer_version", "require_agreement"]
+__all__ = ["RENDER_RECIPE", "Offscreen", "mujoco", "renderer_version", "require_agreement", "standing_cameras"]
 
 NO_RENDERER = (
     "No renderer: MuJoCo could not open OpenGL. On Debian or Ubuntu install the packages libegl1 libegl-mesa0 "
@@ -73,6 +75,22 @@ class Offscreen:
 
     def close(self) -> None:
         _close_all(self._renderers)
+
+
+def standing_cameras(model: Any, names: Iterable[str], shown: Iterable[Camera], *, size: int) -> dict[str, Calibration]:
+    """The cameras of these names that no body carries. shown: whose pictures have a size of their own; `size`, the side
+    in pixels, is for all others."""
+    found, sizes = {}, {camera.name: camera for camera in shown}
+    for name in names:
+        entry, picture = model.camera(name), sizes.get(name, Camera(name=name, height=size, width=size))
+        if entry.bodyid[0] == 0:
+            axes = np.empty(9)
+            mujoco.mju_quat2Mat(axes, entry.quat)
+            found[name] = pinhole(
+                name, height=picture.height, width=picture.width, fovy=float(entry.fovy[0]), position=entry.pos.copy(),
+                axes=axes.reshape(3, 3),
+            )  # fmt: skip
+    return found
 
 
 _USED: weakref.WeakSet[Offscreen] = weakref.WeakSet()

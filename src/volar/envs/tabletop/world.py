@@ -15,13 +15,14 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from scipy.spatial.transform import Rotation
 
+from volar.core.calibration import CalibratedWorld, Calibration
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Signs
 from volar.core.objects import NamedObject, NamingWorld, Workspace
 from volar.core.robot import ActionSpec, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.cameras import declared_cameras
 from volar.envs.mujoco_versions import OURS, require_version
-from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
+from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version, standing_cameras
 from volar.envs.perturbation.world import Displacement, PerturbableWorld
 from volar.envs.state_bytes import label_of, pack, unpack
 from volar.envs.state_view import StateView
@@ -54,7 +55,7 @@ POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
-class Tabletop(PerturbableWorld, NamingWorld):
+class Tabletop(PerturbableWorld, NamingWorld, CalibratedWorld):
     """One task, for example `fork`. Success is momentary; score "at any step". Knocking a pillar of `fork` over, or
     away, terminates. There is no time limit of its own: whoever runs it sets one."""
 
@@ -154,6 +155,9 @@ class Tabletop(PerturbableWorld, NamingWorld):
 
     def workspace(self) -> Workspace:
         return Workspace(low=LOW, high=HIGH)
+
+    def calibrations(self) -> dict[str, Calibration]:
+        return standing_cameras(self._model, CAMERAS, self._spec.cameras, size=DEFAULT_CAMERAS["front"])
 
     def _size(self, body: int) -> Float64[np.ndarray, " 3"]:
         """Of the box around its geoms, as it was built."""

@@ -1,0 +1,190 @@
+"""`volar data label DATA --out OUT`: a copy whose frames say what a policy is to tell itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from volar.cli.output import Output
+from volar.cli.rewriting import Target, summary, text
+from volar.core.calibration import Calibration, read_calibrations
+from volar.core.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from volar.core.objects import NamedObject
+    from volar.core.thoughts import Thought
+    from volar.data.dataset import Dataset
+    from volar.data.labels.episode import Wanted
+    from volar.data.labels.moves import Directions
+    from volar.data.rewrite import Rewritten
+    from volar.envs.replay import Replay
+
+CALIBRATIONS = "calibrations"  # in the facts of a data set: of every camera that stands still
+SIMULATOR = "simulator"
+PRIVILEGED = "labels: simulator state: names, places and sizes of objects"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(Target):
+    """Write a copy of DATA with marks on the pictures and words for every frame, in LeRobot's language columns.
+
+    They are made from what the robot did, without annotators or models. Goes on where it was interrupted."""
+
+    data: tyro.conf.Positional[str]
+    """a data set of any format that volar reads"""
+    out: Path
+    """folder of the new data set"""
+    marks: tuple[str, ...] = ()
+    """point: where the hand is at the next keyframe; order: at every keyframe, numbered; regions: what is taken, and
+    where it goes; objects: a box around each"""
+    words: tuple[str, ...] = ()
+    """of task, plan, objects, subtask, move (ECoT's thirteen), gripper (its path on the picture), motion (in cm)"""
+    cameras: tuple[str, ...] = ()
+    """whose pictures are marked, also such as the data set has no pictures of; by default all of its own that are
+    calibrated, and without any the first that is"""
+    calibration: str | None = None
+    """a JSON list of calibrations, or `simulator` to ask the world that the episodes come from; by default what was
+    recorded with the data set"""
+    objects: Literal["unknown", "simulator"] = "unknown"
+    """simulator: replay every episode, to know by name what is grasped, pushed and where it goes; recorded as
+    privileged"""
+    hand: tuple[str, ...] = ("hand_x", "hand_y", "hand_z")
+    """which numbers of the state are the hand's place, metres"""
+    directions: str | None = None
+    """what forward and left mean: `robot` (x forward, y left), or as seen by a camera; by default by the first camera,
+    or the robot's where its frame is its base"""
+
+
+def write_labels(command: Label, *, progress: bool = True) -> "Rewritten":
+    """Raises ConfigError before anything is written."""
+    from volar.data.formats import open_dataset
+    from volar.data.labels.course import CourseReader
+    from volar.data.labels.episode import label
+    from volar.data.thoughts import write_thoughts
+    from volar.envs.replay import Replay
+
+    dataset = open_dataset(command.data)
+    with Replay() as replay:
+        wanted = _wanted(command, dataset, replay)
+        reader = CourseReader(dataset, hand=command.hand)
+        objects = _objects(command, dataset, replay)
+
+        def thoughts(episode: int) -> "Sequence[Thought]":
+            return label(reader.read(episode, objects(episode)), wanted)
+
+        thoughts(0)  # whatever is wrong with the choices shows before a file is made
+        facts = _facts(command, wanted)
+        return write_thoughts(
+            dataset, thoughts, command.out, facts=facts, choices=command.choices(), progress=progress
+        )  # fmt: skip
+
+
+def _wanted(command: Label, dataset: "Dataset", replay: "Replay") -> "Wanted":
+    from volar.data.labels.episode import DIRECTED, PICTURED, Wanted
+
+    needs_camera = command.marks or set(command.words) & set(PICTURED)
+    directed = set(command.words) & set(DIRECTED)
+    known = _calibrations(command, dataset, replay) if needs_camera or directed else {}
+    cameras = _cameras(command, dataset, known) if needs_camera else ()
+    directions = _directions(command, dataset, known) if directed else None
+    return Wanted(marks=command.marks, words=command.words, cameras=cameras, directions=directions)
+
+
+def _calibrations(command: Label, dataset: "Dataset", replay: "Replay") -> dict[str, Calibration]:
+    """Of every camera that is known."""
+    if command.calibration == SIMULATOR:
+        return dict(replay.calibrations(_task(dataset, 0)))
+    if command.calibration is not None:
+        return read_calibrations(Path(command.calibration))
+    recorded = map(Calibration.from_json, dataset.facts.get(CALIBRATIONS, ()))
+    return {calibration.camera: calibration for calibration in recorded}
+
+
+def _cameras(command: Label, dataset: "Dataset", known: Mapping[str, Calibration]) -> tuple[Calibration, ...]:
+    if not known:
+        raise ConfigError(
+            f"{dataset.root} holds no calibration, so no place on a picture is known. Give --calibration FILE (a JSON "
+            f"list of camera, height, width, intrinsics, extrinsics), or --calibration simulator where its episodes "
+            f"come from one that knows its cameras."
+        )
+    for name in command.cameras:
+        if name not in known:
+            raise unknown_name("calibrated camera", name, known)
+    own = tuple(camera.name for camera in dataset.cameras if camera.name in known)
+    if dataset.cameras and not (command.cameras or own):
+        seen = ", ".join(camera.name for camera in dataset.cameras)
+        raise ConfigError(f"None of the cameras {seen} of {dataset.root} is calibrated; known: {', '.join(known)}.")
+    return tuple(known[name] for name in command.cameras or own or tuple(known)[:1])
+
+
+def _directions(command: Label, dataset: "Dataset", known: Mapping[str, Calibration]) -> "Directions":
+    from volar.data.labels.moves import ROBOT, seen_by
+
+    if command.directions == "robot":
+        return ROBOT
+    if command.directions is not None:
+        if command.directions not in known:
+            raise unknown_name("calibrated camera for --directions", command.directions, (*known, "robot"))
+        return seen_by(known[command.directions])
+    if known:
+        return seen_by(known[next((name for name in command.cameras if name in known), next(iter(known)))])
+    if dataset.spec is not None and dataset.spec.action.frame == "base":
+        return ROBOT
+    raise ConfigError(
+        f"{dataset.root} does not say where forward and left are: its frame is not the robot's base, and no camera is "
+        f"calibrated. Say --directions robot if x is forward and y left, or give --calibration."
+    )
+
+
+def _objects(
+    command: Label, dataset: "Dataset", replay: "Replay"
+) -> "Callable[[int], Sequence[Mapping[str, NamedObject]]]":
+    from volar.data import layout
+    from volar.data.dataset import require_feature
+    from volar.envs.replay import Recorded
+
+    if command.objects != SIMULATOR:
+        return lambda episode: ()
+    require_feature(dataset, layout.EXECUTED)
+    require_feature(dataset, layout.STATE)
+
+    def objects(episode: int) -> "Sequence[Mapping[str, NamedObject]]":
+        where = dataset.episodes[episode]
+        rows = range(where.start, where.stop)
+        recorded = Recorded(
+            task=_task(dataset, episode), seed=int(where.source["seed"]),
+            executed=dataset.rows(layout.EXECUTED, rows), proprioception=dataset.rows(layout.STATE, rows),
+        )  # fmt: skip
+        return replay.objects(recorded)
+
+    return objects
+
+
+def _task(dataset: "Dataset", episode: int) -> str:
+    """The simulator's task that an episode was recorded in."""
+    source = dataset.episodes[episode].source
+    if not {"task", "seed"} <= source.keys():
+        raise ConfigError(
+            f"Episode {episode} of {dataset.root} does not say in which simulator's task, and from which seed, it was "
+            f"recorded; only what `volar collect` and `volar data rollouts` wrote can be replayed."
+        )
+    return source["task"]
+
+
+def _facts(command: Label, wanted: "Wanted") -> dict[str, Any]:
+    """What is kept with the data set: how its labels came about."""
+    return {
+        "marks": list(wanted.marks),
+        "words": list(wanted.words),
+        "cameras": [camera.to_json() for camera in wanted.cameras],
+        "directions": wanted.directions.said if wanted.directions else None,
+        "privileged": [PRIVILEGED] if command.objects == SIMULATOR else [],
+    }
+
+
+def main(arguments: list[str]) -> Output:
+    command = tyro.cli(Label, prog="volar data label", args=arguments)
+    result = write_labels(command)
+    return Output(summary([result]), text([result]))

@@ -1,0 +1,1 @@
+"""Labels of what a policy is to tell itself, made from what an episode did: no annotator, no model."""
