@@ -9,6 +9,7 @@ COMMANDS: dict[str, str] = {
     "write": "a folder that acts as a policy wherever a checkpoint does: evaluate, compare, report",
     "plan": "the first motion that it would make, in words; nothing moves",
     "run": "one episode, told motion by motion; --confirm asks a person before each",
+    "tune": "a small language model taught offline to set movement primitives; the local back end takes it",
 }
 
 

@@ -1,0 +1,90 @@
+"""Questions about one table with the answers that the rules give, in the prompts of `reasoning.compact_prompts`."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from volar.envs.tabletop.grammar import VERBS
+from volar.reasoning.compact_prompts import (
+    parameters_answer,
+    parameters_question,
+    scene_text,
+    subtask_answer,
+    subtask_question,
+)
+from volar.reasoning.language_model import Message
+from volar.reasoning.motion_request import MotionRequest
+from volar.reasoning.prompts import SubTask
+from volar.reasoning.scene_rules import Errand, Relation, next_subtask, parameters
+from volar.train.language.scenes import TAUGHT, Nouns, Random, Table, random_table
+
+ON = (
+    "(put|place|set) the {thing} (on|onto) the {place}",
+    "(pick up|take|grasp) the {thing} and (put|set) it (on|onto) the {place}",
+    "bring the {thing} to the {place}",
+    "the {thing} (belongs|goes) on the {place}",
+)
+PHRASES: dict[Relation, tuple[str, ...]] = {
+    "in": VERBS["in"].templates, "on": ON, "left of": VERBS["left"].templates, "right of": VERBS["right"].templates
+}  # fmt: skip
+KEPT_BACK = re.compile(r"belongs\|goes")  # phrases that only the exam has
+_CHOICE = re.compile(r"\(([^()]*)\)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """right: what the answer must mean."""
+
+    asked: tuple[Message, ...]
+    answer: str
+    right: SubTask | MotionRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    table: Table
+    questions: tuple[Question, ...]
+
+
+def lesson(seed: int, nouns: Nouns = TAUGHT, *, kept_back: bool = False) -> Lesson:
+    """About one random table, a function of the seed. kept_back: in the phrases that no other lesson has."""
+    random = np.random.default_rng(seed)
+    table = random_table(random, nouns)
+    scene = scene_text(table.objects, table.hand.tolist(), closed=table.closed)
+    found: dict[str, Question] = {}
+    for errand in table.errands:
+        errands = [errand]
+        if random.random() < 0.25 and (others := [each for each in table.errands if each.thing != errand.thing]):
+            errands.append(others[random.integers(len(others))])
+        chosen = next_subtask(errands, table.objects, table.hand, closed=table.closed)
+        asked = subtask_question(scene, _said(random, errands, table, kept_back=kept_back))
+        questions = [Question(asked=tuple(asked), answer=subtask_answer(chosen), right=chosen)]
+        if chosen.subtask != "done":
+            request = parameters(chosen, table.objects, table.hand, closed=table.closed)
+            asked = parameters_question(scene, chosen)
+            questions.append(Question(asked=tuple(asked), answer=parameters_answer(request), right=request))
+        for each in questions:
+            found.setdefault(each.answer if chosen.subtask == "reach" else each.asked[-1].text, each)
+    return Lesson(table=table, questions=tuple(found.values()))
+
+
+def _said(random: Random, errands: Sequence[Errand], table: Table, *, kept_back: bool) -> str:
+    parts = []
+    for errand in errands:
+        phrases = [each for each in PHRASES[errand.relation] if bool(KEPT_BACK.search(each)) == kept_back]
+        words = _CHOICE.sub(lambda found: str(random.choice(found[1].split("|"))), str(random.choice(phrases)))
+        names = {"thing": errand.thing, "place": errand.place}
+        parts.append(words.format(**{slot: _called(random, name, table) for slot, name in names.items()}))
+    said = ", then ".join(parts)
+    if table.obstacles and random.random() < 0.5:
+        said += f" without touching the {table.obstacles[0]}"
+    return said
+
+
+def _called(random: Random, name: str, table: Table) -> str:
+    """By its name, or by its noun alone where no other thing has it."""
+    noun = name.rpartition(" ")[2]
+    alone = sum(each.endswith(f" {noun}") for each in table.objects) == 1
+    return noun if alone and random.random() < 0.2 else name
