@@ -19,6 +19,7 @@ from volar.data import layout
 LASTING: Final = {"task": "task_aug", "plan": "plan", "subtask": "subtask", "memory": "memory", "move": "motion"}
 OURS: Final = "volar/"  # styles of our own, in the column of events: written where they change, and valid until then
 MARKS: Final = "volar/marks"
+PLACED: Final = ("centre", "size")
 Row: TypeAlias = Mapping[str, Any]
 
 
@@ -66,7 +67,7 @@ def _contents(thought: Thought) -> dict[tuple[str, str | None], str | None]:
 def _plain(mark: Mark) -> dict[str, Any]:
     """Without its camera, which the row names, and to a hundredth of a thousandth of the picture."""
     plain = {key: value for key, value in asdict(mark).items() if key != "camera"}
-    return plain | {key: [round(number, 5) for number in plain[key]] for key in ("centre", "size")}
+    return plain | {key: [round(number, 5) for number in plain[key]] for key in PLACED}
 
 
 def language_thoughts(rows: LanguageRows, times: Float[np.ndarray, " t"], *, where: str) -> tuple[Thought, ...]:
@@ -112,8 +113,8 @@ def _marks(row: Row, where: str) -> tuple[Mark, ...]:
     camera = layout.camera_name(row["camera"] or "")
     try:
         return tuple(
-            Mark(camera=camera, **{**mark, "centre": tuple(mark["centre"]), "size": tuple(mark["size"])})
+            Mark(camera=camera, **{**mark, **{key: tuple(map(float, mark[key])) for key in PLACED}})
             for mark in json.loads(row["content"])
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{where}: the marks of camera {camera!r} are damaged: {error!r}.") from error
+    except (ValueError, KeyError, TypeError) as error:  # a ConfigError of the mark is one of them
+        raise ConfigError(f"{where}: the marks of camera {camera!r} are damaged: {error}.") from error
