@@ -19,7 +19,7 @@ from volar.nn.primitives.online import Avoidance, approached, avoidance, pace, s
 from volar.nn.primitives.orientation import conjugate, exponential, fitted_turn, logarithm, multiply, turn
 from volar.nn.primitives.prodmp import linear_map
 from volar.nn.primitives.promp import Moments, ProMP, basis, blended, conditioned, moments, promp, samples
-from volar.nn.primitives.response import Parameters, Response, Spring, fitted, motion
+from volar.nn.primitives.response import Parameters, Response, Spring, fitted, motion, rows_at
 from volar.nn.primitives.rhythmic import Rhythmic, force, rhythmic_response
 from volar.nn.primitives.via import via_rows
 
@@ -115,6 +115,12 @@ class TestDiscrete:
         ours = at(discrete_response(config), given, torch.linspace(0, 1, 11, dtype=torch.float64))[0]
         theirs = torch.tensor(PEER[key], dtype=torch.float64)
         assert (ours - theirs).abs().max() < 5e-4 < theirs.abs().max()
+
+    def test_rows_in_numpy_are_those_in_torch(self):
+        s = torch.tensor([0.0, 0.1234567, 0.5, 1.0, 1.99999, 2.0, 3.0]).double()
+        rows = rows_at(RESPONSE, s.numpy())
+        np.testing.assert_allclose(rows.position, RESPONSE.at(s).numpy(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(rows.speed, RESPONSE.speed_at(s).numpy(), rtol=0, atol=1e-9)
 
     def test_smooth_scaling_starts_without_a_jump_of_acceleration(self):
         given = replace(parameters(weights=0.0), speed=torch.zeros(5, 3, dtype=torch.float64))

@@ -5,20 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float64
 
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.objects import NamedObject
 from volar.nn.primitives.constrained import Box, Clearance, constrained_weights
 from volar.nn.primitives.discrete import Discrete, discrete_response
-from volar.nn.primitives.prodmp import linear_map
-from volar.nn.primitives.response import Response
+from volar.nn.primitives.response import Response, rows_at
 from volar.reasoning.motion_request import MotionRequest, Rhythm
 from volar.reasoning.raw_weights import ROW_GAIN, RawRequest, arm_response, crossing
 
 AXES = ("x", "y", "z")
-PEAK = 4.6  # speed of the spring at its fastest, in ways per duration
+SHORTEST = 0.5  # seconds that a motion takes at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +72,28 @@ def plan_request(
         Clearance(at=via.at_fraction, axis=AXES.index(via.axis), metres=via.clearance_m) for via in request.vias
     ]
     response = discrete_response(Discrete())
-    way = float(np.linalg.norm(goal - hand)) + 2 * sum(abs(each.metres) for each in clearances)
+    weights = constrained_weights(response, hand, goal, clearances, box)
     return MotionPlan(
         response=response,
         start=hand,
-        weights=constrained_weights(response, hand, goal, clearances, box),
-        duration=max(PEAK * way / request.speed_m_s, 0.5),
+        weights=weights,
+        duration=max(_fastest(response, hand, goal, weights) / request.speed_m_s, SHORTEST),
         goal_object=request.goal_object,
         offset=np.array(request.goal_offset_m),
         box=box,
         gripper=tuple(GripperAct(s=event.at_fraction, closes=event.event == "close") for event in request.gripper),
         rhythm=request.rhythmic,
     )
+
+
+def _fastest(
+    response: Response, start: Float64[np.ndarray, " 3"], goal: Float64[np.ndarray, " 3"],
+    weights: Float64[np.ndarray, "3 k"],
+) -> float:  # fmt: skip
+    """Metres per duration from rest, detours included."""
+    rows = rows_at(response, np.linspace(0, 1, 201)).speed
+    values = np.concatenate([np.stack([start, np.zeros(3), goal], axis=1), weights], axis=1)
+    return float(np.linalg.norm(rows @ values.T, axis=1).max())
 
 
 def plan_raw(
@@ -121,14 +129,15 @@ def followed(plan: MotionPlan, now: Moment, goal: Float64[np.ndarray, " 3"], sec
     """The next moments, `seconds` from now, ascending, if the goal stays. One that has moved is approached from where
     the motion is, without a jump."""
     end = plan.response.last
-    s = torch.tensor([now.s + each / plan.duration for each in seconds], dtype=torch.float64)
-    lines = linear_map(plan.response, s.clamp(max=end), moment=min(now.s, end))
-    values = np.concatenate([plan.weights, goal[:, None]], axis=1).T
-    state = np.stack([now.position, now.speed])
-    places = lines.given.numpy() @ state + lines.free.numpy() @ values
-    speeds = lines.given_speed.numpy() @ state + lines.free_speed.numpy() @ values
-    rows = zip(s.tolist(), places, speeds, strict=True)
-    return [Moment(s=moment, position=place, speed=speed) for moment, place, speed in rows]
+    s = np.array([now.s + each / plan.duration for each in seconds])
+    rows = rows_at(plan.response, np.append(min(now.s, end), np.minimum(s, end)))
+    values = np.concatenate([goal[:, None], plan.weights], axis=1).T
+    # Start and start speed that lead through the moment as it is: from here on the motion is theirs.
+    here = np.stack([rows.position[0], rows.speed[0]])
+    begun = np.linalg.solve(here[:, :2], np.stack([now.position, now.speed]) - here[:, 2:] @ values)
+    values = np.concatenate([begun, values])
+    states = zip(s.tolist(), rows.position[1:] @ values, rows.speed[1:] @ values, strict=True)
+    return [Moment(s=moment, position=place, speed=speed) for moment, place, speed in states]
 
 
 def commanded(plan: MotionPlan, moment: Moment) -> Float64[np.ndarray, " 3"]:
@@ -167,8 +176,8 @@ def foresee(plan: MotionPlan, objects: Mapping[str, NamedObject], *, count: int 
 
 def way_done(plan: MotionPlan, moment: Moment) -> float:
     """Share of the straight way that the motion would have gone by now without its weights."""
-    s = torch.tensor(min(moment.s, plan.response.last), dtype=torch.float64)
-    return min(1.0, max(0.0, float(plan.response.at(s)[2])))
+    rows = rows_at(plan.response, np.array([moment.s]))
+    return min(1.0, max(0.0, float(rows.position[0, 2])))
 
 
 def _place(name: str, objects: Mapping[str, NamedObject]) -> Float64[np.ndarray, " 3"]:

@@ -45,7 +45,7 @@ class Rhythm:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MotionRequest:
-    """To `goal_object` plus an offset. yaw: of the hand about the vertical. speed: the highest on the straight way."""
+    """To `goal_object` plus an offset. yaw: of the hand about the vertical. speed: the highest, detours included."""
 
     goal_object: str
     goal_offset_m: tuple[

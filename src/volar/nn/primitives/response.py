@@ -8,8 +8,9 @@ arXiv 2210.01531).
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from volar.core.errors import ConfigError
@@ -65,6 +66,27 @@ class Response:
         place = s.clamp(0.0, self.last) * STEPS
         number = place.detach().floor().long().clamp(max=len(self.position) - 2)
         return _Cell(number=number, fraction=(place - number).to(self.position)[..., None])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Of the response, at some s: what each column adds to the position, and to the speed per duration."""
+
+    position: Float64[np.ndarray, "t m"]
+    speed: Float64[np.ndarray, "t m"]
+
+
+def rows_at(response: Response, s: Float64[np.ndarray, " t"]) -> Rows:
+    """`at` and `speed_at` in numpy, for whoever follows one motion tick by tick: on so few numbers torch takes five
+    times as long."""
+    position, speed = response.position.numpy(), response.speed.numpy()
+    place = np.clip(s, 0.0, response.last) * STEPS
+    low = np.minimum(place.astype(np.int64), len(position) - 2)
+    u, rise = (place - low)[:, None], position[low + 1] - position[low]
+    before, after = speed[low] / STEPS, speed[low + 1] / STEPS
+    value = position[low] + u**2 * (3 - 2 * u) * rise + u * (1 - u) ** 2 * before + u**2 * (u - 1) * after
+    slope = 6 * u * (1 - u) * rise + (1 - u) * (1 - 3 * u) * before + u * (3 * u - 2) * after
+    return Rows(position=value, speed=STEPS * slope)
 
 
 @dataclass(frozen=True, kw_only=True)
