@@ -70,6 +70,7 @@ class Tabletop(PerturbableWorld, NamingWorld, CalibratedWorld):
         self._data = mujoco.MjData(self._model)
         free = self._model.jnt_bodyid[self._model.jnt_type == mujoco.mjtJoint.mjJNT_FREE]
         self._bodies = [*free.tolist(), *np.argsort(self._model.body_mocapid)[-self._model.nmocap :].tolist()]
+        self._sizes = [self._size(body) for body in self._bodies]
         # MuJoCo's memory; asking it for such a view costs as much as reading it.
         self._qpos, self._ctrl = self._data.qpos, self._data.ctrl
         self._mocap, self._sensors = self._data.mocap_pos, self._data.sensordata
@@ -146,10 +147,9 @@ class Tabletop(PerturbableWorld, NamingWorld, CalibratedWorld):
         family, now = self.task.family, self.scene
         words = family.words or tuple(name.replace("_", " ") for name in (*family.objects, *family.goals))
         places = [*now.objects[:, :3], *now.goals]
-        sizes = [self._size(body) for body in self._bodies]
         return {
             word: NamedObject(position=place, size=size)
-            for word, place, size in zip(words, places, sizes, strict=True)
+            for word, place, size in zip(words, places, self._sizes, strict=True)
             if place[0] < PARKED
         }
 
