@@ -298,8 +298,11 @@ def policy(url: str, exchanges: list, **config: object) -> LanguagePrimitives:
     )  # fmt: skip
 
 
-def run(actor: LanguagePrimitives, task: str = "pick-place-red", seed: int = 3, steps: int = 800) -> Episode:
-    env = make_env(f"tabletop/{task}", cameras={})
+def run(
+    actor: LanguagePrimitives, task: str = "pick-place-red", seed: int = 3, steps: int = 800,
+    cameras: Mapping[str, int] | None = None,
+) -> Episode:  # fmt: skip
+    env = make_env(f"tabletop/{task}", cameras=cameras or {})
     try:
         return run_episode(env, actor, Job(task=f"tabletop/{task}", seed=seed, arm="language", max_steps=steps))
     finally:

@@ -79,7 +79,7 @@ class TestCommands:
         with serving(scripted) as (url, seen):
             monkeypatch.setenv("VOLAR_LM_URL", url)
             shown = told(capsys, "language", "plan", str(folder), "--task", TASK, "--seed", "3")
-        assert shown["motion"].startswith("to red cube, open gripper, close gripper: to red cube in 4.1 s")
+        assert shown["motion"].startswith("to red cube, open gripper, close gripper: to red cube in ")
         assert "+0.05 m off the straight way along z at 90% of it" in shown["motion"] and len(seen) == 1
 
     def test_run_needs_a_terminal_only_to_confirm(self, tmp_path, capsys, monkeypatch):

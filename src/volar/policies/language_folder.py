@@ -28,7 +28,13 @@ MODELS = Table(
     {"endpoint": "volar.reasoning.language_model:endpoint", "local": "volar.reasoning.local_model:LocalModel"},
 )
 CRITICS = Table("critic", {"scripted": "volar.reasoning.scripted_critic:ScriptedJudge"})
-PERCEPTIONS = Table("perception", {"simulator": "volar.policies.perception:SimulatorPerception"})
+PERCEPTIONS = Table(
+    "perception",
+    {
+        "detector": "volar.policies.perception:DetectorPerception",
+        "simulator": "volar.policies.perception:SimulatorPerception",
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)

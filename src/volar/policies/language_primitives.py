@@ -23,6 +23,7 @@ from volar.reasoning.motion_plan import foresee
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 HAND = ("hand_x", "hand_y", "hand_z")
+HELD = 0.03  # metres between the closed hand and the centre of what it holds
 
 
 class LanguagePrimitives(PrivilegedActor):
@@ -69,6 +70,8 @@ class LanguagePrimitives(PrivilegedActor):
         self._confirm, self._clock = confirm, clock
         self.privileged = (*perception.privileged, *(judge.privileged if judge else ()))
         self.uses_images = perception.uses_images
+        if self.uses_images and not spec.cameras:
+            raise ConfigError("Who perceives by pictures needs a camera, and this robot has none.")
         self._action, self._hand = _require(spec), [spec.proprioception.index(name) for name in HAND]
         self._talk = Conversation(model, attempts=config.attempts, journal=journal)
         self._chooser = MotionChooser(
@@ -82,6 +85,8 @@ class LanguagePrimitives(PrivilegedActor):
         self._follower: Follower | None = None
         self._closed, self._stopped, self._corrections, self._motions = False, False, 0, 0
         self._finished: list[str] = []
+        self._objects: Mapping[str, NamedObject] = {}
+        self._carried: Mapping[str, NamedObject] | None = None  # where things were, while a goal is in the hand
         self._words: dict[str, str] = {}
         self._ages: dict[str, int] = {}
         self._talk.begin(seed)
@@ -97,12 +102,12 @@ class LanguagePrimitives(PrivilegedActor):
         self._talk.look(observation.instruction)
         self._ages = {segment: age + 1 for segment, age in self._ages.items()}
         hand = observation.proprioception[self._hand].astype(np.float64)
-        now = Situation(hand=hand, closed=self._closed, objects=self._perception.objects(observation))
         try:
-            self._go_on(observation.instruction, now)
+            self._objects = self._perception.objects(observation)
+            self._go_on(observation.instruction, Situation(hand=hand, closed=self._closed, objects=self._objects))
         except EpisodeError as error:
             self._stop(str(error))
-        actions = self._actions(hand, now.objects)
+        actions = self._actions(hand, self._objects)
         return Chunk(
             actions=actions, execute=self.config.execute, evaluations=self._talk.calls,
             latency=self._clock() - began,
@@ -113,6 +118,9 @@ class LanguagePrimitives(PrivilegedActor):
         """Watch the motion under way, judge it at its end, begin the next one. Raises EpisodeError when there is none
         because nobody gave a usable answer."""
         if self._stopped:
+            return
+        if not now.objects:
+            self._say("trouble", "Nothing that has a name is in sight.")
             return
         chosen = None
         if self._follower is not None and self._motion is not None:
@@ -171,6 +179,9 @@ class LanguagePrimitives(PrivilegedActor):
     def _begin(self, motion: Motion, now: Situation) -> None:
         self._motions += 1
         self._motion = motion
+        # A thing in the hand goes where the hand goes; to track it as the goal would lead away for ever.
+        off = float(np.linalg.norm(now.objects[motion.plan.goal_object].position - now.hand))
+        self._carried = now.objects if now.closed and off < HELD else None
         self._follower = Follower(motion.plan, self.config.patience, closed=self._closed)
         self._say("subtask", f"{motion.tried.kind} {motion.tried.object}")
         self._say("motion", motion.tried.words)
@@ -197,7 +208,8 @@ class LanguagePrimitives(PrivilegedActor):
             there = hand
             if self._follower is not None:
                 plan = self._follower.plan
-                there = self._follower.step(hand, plan.goal(objects), 1 / self._action.rate_hz)
+                goal = plan.goal(objects if self._carried is None else self._carried)
+                there = self._follower.step(hand, goal, 1 / self._action.rate_hz)
                 self._closed = self._follower.closed
             move = (there if absolute else there - hand) / unit
             sent = self._action.clip(np.append(move, closes if self._closed else -closes))

@@ -1,11 +1,17 @@
 """Who says what stands where, for policies that go by the names of things."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from volar.core.errors import ConfigError
+from volar.core.calibration import CalibratedWorld, Calibration, read_calibrations
+from volar.core.errors import ConfigError, unknown_name
 from volar.core.objects import NamedObject, NamingWorld
+from volar.core.registry import Table
 from volar.core.robot import Env, Observation
+from volar.reasoning.detection import Detector
+from volar.reasoning.locating import Seen, locate
 
 
 class Perception(ABC):
@@ -32,6 +38,67 @@ class SimulatorPerception(Perception):
 
     def objects(self, observation: Observation) -> Mapping[str, NamedObject]:
         return self._world.named_objects()
+
+
+DETECTORS = Table(
+    "detector",
+    {
+        "endpoint": "volar.reasoning.detection:endpoint_detector",
+        "open-vocabulary": "volar.reasoning.open_vocabulary:OpenVocabulary",
+    },
+)
+
+
+class DetectorPerception(Perception):
+    """A detector's boxes on calibrated pictures; what is out of sight stays where it was last seen. Nothing privileged.
+
+    names: what to look for. detector: a name above, `module:Class`, or a Detector; settings: what it is called with.
+    calibration: a file with the cameras' calibrations; None takes the world's own. table: height of the plane that
+    things stand on, metres. every: looks between two detections.
+    """
+
+    def __init__(
+        self, names: Sequence[str], detector: str | Detector, *, calibration: str | None = None, table: float = 0.0,
+        every: int = 1, **settings: Any,
+    ) -> None:  # fmt: skip
+        if not names or every < 1:
+            raise ConfigError(f"A detector needs names to look for and every >= 1; got {list(names)} and {every}.")
+        self._names, self._table, self._every = tuple(names), table, every
+        self._given = None if calibration is None else read_calibrations(Path(calibration))
+        self._detector = detector if isinstance(detector, Detector) else DETECTORS.load(detector)(**settings)
+
+    def bind(self, env: Env) -> None:
+        self._cameras = _calibrations(env) if self._given is None else self._given
+        for camera in env.spec.cameras:
+            if camera.name not in self._cameras:
+                raise unknown_name("calibrated camera", camera.name, self._cameras)
+        self._seen: dict[str, NamedObject] = {}
+        self._looks = 0
+
+    def objects(self, observation: Observation) -> Mapping[str, NamedObject]:
+        if self._looks % self._every == 0:
+            self._look(observation)
+        self._looks += 1
+        return self._seen
+
+    def _look(self, observation: Observation) -> None:
+        boxes: dict[str, list[Seen]] = {}
+        for camera, image in observation.images.items():
+            for found in self._detector.detect(image, self._names):
+                seen = Seen(calibration=self._cameras[camera], low=found.low, high=found.high)
+                boxes.setdefault(found.name, []).append(seen)
+        places = {name: locate(seen, table=self._table) for name, seen in boxes.items()}
+        self._seen = {**self._seen, **{name: place for name, place in places.items() if place is not None}}
+
+
+def _calibrations(env: Env) -> Mapping[str, Calibration]:
+    world = env.unwrapped
+    if not isinstance(world, CalibratedWorld):
+        raise ConfigError(
+            f"{type(world).__name__} does not know its cameras; name a file with their calibrations: "
+            f"calibration=./cameras.json."
+        )
+    return world.calibrations()
 
 
 def naming_world(env: Env) -> NamingWorld:

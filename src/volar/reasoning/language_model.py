@@ -21,8 +21,11 @@ LARGEST = 1 << 20  # bytes of an answer; parameters take a few hundred
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
+    """images: data URLs, for models that see."""
+
     role: Literal["system", "user", "assistant"]
     text: str
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +117,7 @@ class Endpoint(LanguageModel):
     def _ask(self, messages: Sequence[Message], schema: Mapping[str, Any] | None, seconds: float) -> "_Reply":
         body: dict[str, Any] = {
             "model": self.model, "temperature": self.config.temperature, "max_tokens": self.config.most_tokens,
-            "messages": [{"role": each.role, "content": each.text} for each in messages],
+            "messages": [{"role": each.role, "content": _content(each)} for each in messages],
         }  # fmt: skip
         if schema is not None:
             body["response_format"] = {
@@ -159,6 +162,13 @@ class _Reply:
     passing: bool = False
     unstructured: bool = False
     wait: float = 0.0
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    if not message.images:
+        return message.text
+    pictures = [{"type": "image_url", "image_url": {"url": url}} for url in message.images]
+    return [{"type": "text", "text": message.text}, *pictures]
 
 
 def _read(status: int, content: bytes, retry_after: str, body: Mapping[str, Any]) -> _Reply:
