@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from volar.cli.guides import GUIDED, guided
 from volar.core.errors import ConfigError
 from volar.core.robot import Actor, RobotSpec
 from volar.envs import TABLE
@@ -23,7 +24,8 @@ class Acting:
     """Who acts for an arm. policy: folder of a checkpoint, a composition or a policy by language, or the address of a
     policy server; "" for arms that have no policy. journal: file that is told what a language model was asked and
     said. evaluations: budget of a decoder that iterates; None leaves it alone. token_variable:
-    environment variable that holds the server's token. part: see `Policy.load`."""
+    environment variable that holds the server's token. part: see `Policy.load`. by_hand: what a person says in place of
+    the policy, thoughts as JSON."""
 
     role: Role
     policy: str = ""
@@ -32,6 +34,7 @@ class Acting:
     token_variable: str | None = None
     part: str | None = None
     journal: Path | None = None
+    by_hand: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,14 @@ class ActorMaker:
             return RandomActor(self.robot, execute=acting.execute)
         if acting.role == "expert":
             return TABLE.load(self.environment).expert()
-        own = replace(acting, role="policy")
+        own = replace(acting, role="policy", by_hand="")
         if own not in self._policies:
             self._policies[own] = _load(own, self._frozen)
+        if acting.role in GUIDED:
+            expert = TABLE.load(self.environment).expert()
+            return guided(
+                acting.role, self._policies[own], folder=Path(acting.policy), expert=expert, said=acting.by_hand
+            )
         return BlankImages(self._policies[own]) if acting.role == "blank_images" else self._policies[own]
 
 

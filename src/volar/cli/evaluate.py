@@ -11,6 +11,7 @@ from typing import Any, Literal
 import tyro
 
 from volar.cli.actors import JOURNAL, Acting, ActorMaker
+from volar.cli.guides import BY_HAND, THINKING, read_by_hand, reasoner_of, require_reasoner
 from volar.cli.output import Output
 from volar.cli.scenes import Scenes, choose_scenes
 from volar.core.errors import ConfigError
@@ -20,7 +21,9 @@ from volar.envs.task_names import parse_task
 from volar.evaluation.episodes import evaluate, paired_jobs
 from volar.evaluation.run import Arm, RunInfo
 
-Control = Literal["shuffled_instruction", "blank_images", "random_actions", "expert"]
+Control = Literal[
+    "shuffled_instruction", "blank_images", "random_actions", "expert", "oracle_thoughts", "shuffled_thoughts"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,13 @@ class Evaluate:
     max_steps: int | None = None
     """control steps until time-out; 150 without a suite"""
     controls: tuple[Control, ...] = ("shuffled_instruction", "blank_images", "random_actions", "expert")
-    """control arms"""
+    """control arms; of policies that reason also those that are told the truth of this scene, or of another one, in
+    place of their own thoughts"""
+    primitive: tuple[str, ...] = ()
+    """marks that the first policy is given by hand, in an arm of its own: 'point 0.4,0.6', 'box 0.4,0.6,0.1,0.1 on
+    front as source', in fractions of the picture; several points are for one stage each"""
+    say: tuple[str, ...] = ()
+    """words that it is given by hand in the same arm: 'subtask=grasp the green cube'"""
     title: str = "Evaluation"
     """heading of the report"""
     part: str | None = None
@@ -160,6 +169,8 @@ def plan(command: Evaluate, scenes: Scenes) -> tuple[RunInfo, ActorMaker]:
                 f"execute must be 1 to {config['policy']['horizon']}, the horizon of {name}; got {command.execute}."
             )
     require_pictures(names[0], configs[names[0]], command.controls)
+    by_hand = read_by_hand(names[0], configs[names[0]], primitives=command.primitive, said=command.say)
+    require_reasoner(names[0], configs[names[0]], [control for control in command.controls if control in THINKING])
     for name, robot in zip(names[1:], robots[1:], strict=True):
         require_match(robots[0], robot, our_name=names[0], their_name=name)
     environment = one_environment(scenes.tasks)
@@ -168,6 +179,8 @@ def plan(command: Evaluate, scenes: Scenes) -> tuple[RunInfo, ActorMaker]:
     told = "The other task is the one of the same scene where there is one."
     for control in command.controls:
         arms[control] = Arm(role=control, description=told if control == "shuffled_instruction" else "")
+    if by_hand:
+        arms[BY_HAND] = Arm(role=BY_HAND, description=f"Given: {'; '.join((*command.primitive, *command.say))}")
     settings = {
         "max_steps": scenes.max_steps,
         "executed_per_chunk": command.execute,
@@ -192,8 +205,12 @@ def plan(command: Evaluate, scenes: Scenes) -> tuple[RunInfo, ActorMaker]:
     of = {name: configs.get(name, configs[names[0]]) for name in arms}
     acting = {
         name: Acting(
-            role=arm.role, policy=str(of[name]["folder"]), execute=command.execute, part=of[name]["part"],
+            role=arm.role,
+            policy=str(of[name]["folder"]),
+            execute=command.execute,
+            part=of[name]["part"],
             journal=command.out / JOURNAL,
+            by_hand=by_hand if arm.role == BY_HAND else "",
         )
         for name, arm in arms.items()
     }
@@ -214,9 +231,8 @@ def describe_policy(config: Mapping[str, Any]) -> str:
     policy, facts = config["policy"], config["facts"]
     if "description" in config:
         return config["description"]
-    return (
-        f"{config['card']['kind']}: {policy['backbone']} + {policy['decoder']}, {facts.get('step', '?')} training steps"
-    )
+    parts = " + ".join(filter(None, (policy["backbone"], reasoner_of(config), policy["decoder"])))
+    return f"{config['card']['kind']}: {parts}, {facts.get('step', '?')} training steps"
 
 
 def run_evaluation(command: Evaluate) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from volar.core.errors import EpisodeError
+from volar.core.errors import ConfigError, EpisodeError
 from volar.core.robot import Chunk, Observation
+from volar.core.thoughts import Thought
 
 POLICY_PROTOCOL = "volar/1"
 ENVIRONMENT_PROTOCOL = "volar-env/1"
@@ -77,8 +78,10 @@ def read_seed(message: Mapping[str, Any]) -> int:
 
 
 def write_chunk(chunk: Chunk) -> dict[str, Any]:
+    thought = {} if chunk.thought is None else {"thought": chunk.thought.to_json()}
     return {
-        "actions": chunk.actions, "execute": chunk.execute, "evaluations": chunk.evaluations, "latency": chunk.latency
+        "actions": chunk.actions, "execute": chunk.execute, "evaluations": chunk.evaluations, "latency": chunk.latency,
+        **thought,
     }  # fmt: skip
 
 
@@ -87,13 +90,28 @@ def read_chunk(message: Mapping[str, Any]) -> Chunk:
     actions = message.get("actions")
     if not isinstance(actions, np.ndarray) or actions.ndim != 2:
         raise EpisodeError(f"A chunk has 'actions', an array [steps, numbers]; got {type(actions).__name__}.")
+    thought = message.get("thought")
     try:
         return Chunk(
             actions=actions.astype(np.float32), execute=int(message["execute"]),
             evaluations=int(message["evaluations"]), latency=float(message["latency"]),
+            thought=None if thought is None else _read_thought(thought),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
-        raise EpisodeError(f"A chunk has execute, evaluations and latency, all numbers ({error!r}).") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise EpisodeError(
+            f"A chunk has execute, evaluations and latency, all numbers, and perhaps a thought ({error!r})."
+        ) from error
+
+
+def _read_thought(content: Mapping[str, Any]) -> Thought:
+    """Of a stranger, whose words are texts and whose counts are numbers from now on."""
+    words = {str(name): str(text) for name, text in content["words"].items()}
+    ages = {str(name): int(age) for name, age in content["ages"].items()}
+    marks = [
+        {**mark, "camera": str(mark["camera"]), "role": str(mark["role"]), "order": int(mark["order"])}
+        for mark in content["marks"]
+    ]
+    return Thought.from_json({"words": words, "ages": ages, "marks": marks, "tokens": int(content["tokens"])})
 
 
 def _array(value: object) -> dict[bytes, Any]:

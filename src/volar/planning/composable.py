@@ -18,6 +18,11 @@ def require_composable(policies: Sequence[Policy], composition: Composition, nam
     union_robot([policy.robot for policy in policies], names)
     first = policies[0]
     for name, policy in zip(names, policies, strict=True):
+        if policy.reasoner is not None:
+            raise ConfigError(
+                f"{name} thinks before it acts ({policy.config.reasoner}), and what it remembers belongs to actions of "
+                f"its own; policies that reason cannot be composed."
+            )
         if policy.config.horizon != first.config.horizon:
             raise ConfigError(
                 f"{names[0]} says {first.config.horizon} actions at a time, {name} {policy.config.horizon}; policies "

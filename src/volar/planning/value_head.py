@@ -62,8 +62,8 @@ def _uniform(members: int, fan_in: int, fan_out: int, generator: torch.Generator
 
 @torch.inference_mode()
 def readout(actor: PolicyActor, observations: Sequence[Observation]) -> Float32[np.ndarray, "n d"]:
-    """The policy's frozen features: the mean of its backbone's context, and what the backbone itself makes of that
-    mean as one more token that sees the context."""
+    """The policy's frozen features: the mean of its backbone's context, before a reasoner has thought anything, and
+    what the backbone itself makes of that mean as one more token that sees the context."""
     context = actor.policy.backbone.encode(actor.batch(observations))
     weights = context.mask[..., None].to(context.tokens.dtype)
     mean = (context.tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)

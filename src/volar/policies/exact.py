@@ -21,6 +21,8 @@ def exact_control(policy: Policy, batches: Iterable[Batch], *, bandwidth: float 
     decoder = policy.decoder
     if not isinstance(decoder, Equilibrium):
         raise ConfigError(f"An exact control needs a policy by equilibrium matching, not by {policy.config.decoder!r}.")
+    if policy.reasoner is not None:
+        raise ConfigError("An exact control descends the field of one context; a policy that reasons makes its own.")
     keys, chunks = [], []
     with torch.no_grad():
         queries = decoder.tokens(decoder.position.new_zeros(1, *decoder.shape))[0]

@@ -3,8 +3,9 @@ cut into windows. Nothing here knows of gradients."""
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,6 +125,7 @@ def new_policy(parts: Sequence[Demonstrations], config: TrainConfig) -> Policy:
 class Data:
     """The two splits, ready to be read. frames: of all demonstrations. feature_seconds: what storing the frozen part's
     output took now; feature_flops: what it takes, stored before or not. weights: see `Kept`; only of a single data set.
+    labels: how the thoughts were labelled, as the first data set with labels tells; empty where there is no reasoner.
     """
 
     train: Windows | Mixture
@@ -132,6 +134,7 @@ class Data:
     feature_seconds: float
     feature_flops: int
     weights: Float64[np.ndarray, " e"] | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
 
 def prepare_data(parts: Sequence[Demonstrations], policy: Policy, config: TrainConfig, *, progress: bool) -> Data:
@@ -156,7 +159,9 @@ def prepare_data(parts: Sequence[Demonstrations], policy: Policy, config: TrainC
 
     seconds = time.perf_counter() - started
     frames, weights = sum(part.kept.frames for part in parts), parts[0].kept.weights
-    return Data(split(False), split(True), frames, seconds, flops, weights)
+    labels = next((part.dataset.facts["labels"] for part in parts if "labels" in part.dataset.facts), {})
+    told = {} if policy.reasoner is None else labels
+    return Data(split(False), split(True), frames, seconds, flops, weights, told)
 
 
 def _features(part: Demonstrations, policy: Policy, config: TrainConfig, *, progress: bool) -> dict[str, np.ndarray]:

@@ -269,7 +269,8 @@ class Loop:
             return
         save_state(self.out, self.step, self.trainable, self.average, self.optimizer)
         folder = self.out / "checkpoints" / f"step-{self.step:07d}"
-        facts = {"step": self.step, "train": self.config.to_json(), **fingerprint()}
+        labels = {"labels": dict(self.data.labels)} if self.data.labels else {}
+        facts = {"step": self.step, "train": self.config.to_json(), **labels, **fingerprint()}
         if not folder.exists():
             with self.average.applied():
                 self.policy.save(folder, facts=facts)

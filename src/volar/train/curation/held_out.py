@@ -84,7 +84,7 @@ def every_window(policy: Policy, dataset: Dataset, episodes: Int64[np.ndarray, "
     cameras = [camera.name for camera in policy.robot.cameras]
     return Windows(
         dataset, horizon=policy.config.horizon, cameras=cameras, episodes=episodes.tolist(), stride=stride,
-        images=bool(cameras), features=None,
+        images=bool(cameras), features=None, thoughts=policy.reasoner is not None,
     )  # fmt: skip
 
 
