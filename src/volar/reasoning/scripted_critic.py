@@ -182,7 +182,8 @@ def _past(thing: NamedObject, path: Foreseen, *, loaded: bool) -> Shift | None:
     stands above the hand, so only going over counts as above."""
     wide = HAND + (LOAD if loaded else 0.0)
     low, high = thing.position - thing.size / 2 - wide, thing.position + thing.size / 2 + wide
-    top = float(thing.position[2] + thing.size[2] / 2) + LOAD
+    # What stands on the table may be named by its foot.
+    top = float(max(thing.position[2], thing.size[2] / 2) + thing.size[2] / 2) + LOAD
     inside = (path.points[:, :2] > low[:2]).all(1) & (path.points[:, :2] < high[:2]).all(1) & (path.points[:, 2] < top)
     inside &= path.shares > BEGUN
     if not inside.any():
