@@ -3,20 +3,32 @@
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 import tiny_vlms
 import torch
 
 from volar.backbones import TABLE as BACKBONES
+from volar.cli.collect import Collect, collect
 from volar.core.errors import ConfigError
-from volar.core.model import Backbone, Batch, Context
+from volar.core.model import Backbone, Batch, Context, TokenDecoder
 from volar.core.robot import Camera
 from volar.core.thoughts import Mark, Recall, Thought
+from volar.data.formats import open_dataset
+from volar.data.thoughts import write_thoughts
+from volar.decoders import TABLE as DECODERS
+from volar.envs import make_env
 from volar.nn.speech import POSITIONS
 from volar.nn.transformer import causal_mask, sinusoid
+from volar.policies.actor import load_policy
+from volar.policies.config import PolicyConfig
+from volar.policies.vla import Policy
+from volar.reasoning import ecot_variants
 from volar.reasoning.ecot import ECoT
 from volar.reasoning.lexicon import Lexicon
 from volar.reasoning.segments import Mode, read_segments, read_shares
+from volar.train.config import TrainConfig
+from volar.train.loop import train
 
 CAMERA = Camera(name="front", height=16, width=16)
 NUMBERS = 4
@@ -370,3 +382,110 @@ class TestLexicon:
     def test_too_small_for_bytes(self):
         with pytest.raises(ConfigError, match="256"):
             Lexicon.learn(["left"], 100)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Twelve demonstrations of the toy world, whose words tell the colour and the way to go."""
+    folder = tmp_path_factory.mktemp("toy")
+    tasks = ("toy/reach-red", "toy/reach-blue")
+    collect(Collect(tasks=tasks, out=folder / "raw", episodes=6, storage="image", workers=0), progress=False)
+    dataset = open_dataset(folder / "raw")
+    colours = [name.rpartition("-")[2] for name in tasks]
+
+    def thoughts(episode: int) -> list[Thought]:
+        rows = range(*dataset.episodes.bounds[episode : episode + 2])
+        task = dataset.episodes.tasks_of(episode)[0]
+        colour = next(colour for colour in colours if colour in task)
+        sides = ["left" if action[0] < 0 else "right" for action in dataset.rows("action", rows)]
+        return [Thought(words={"subtask": f"reach the {colour} one", "move": f"move {side}"}) for side in sides]
+
+    write_thoughts(dataset, thoughts, folder / "labelled", facts={}, progress=False)
+    return folder / "labelled"
+
+
+def config(decoder: str = "regression", **changes) -> TrainConfig:
+    tokenizer = "bins" if issubclass(DECODERS.load(decoder), TokenDecoder) else None
+    policy = PolicyConfig(
+        backbone="tiny", backbone_options={"width": 32, "side": 16}, decoder=decoder, tokenizer=tokenizer, horizon=4,
+        normalise_action="min_max", normalise_proprioception="mean_std", reasoner="ecot",
+        reasoner_options=ecot_variants.ecot(),
+    )  # fmt: skip
+    base = TrainConfig(
+        policy=policy, steps=3, batch=8, warmup=1, validate_every=9, checkpoint_every=9, log_every=1, validation=0.0
+    )
+    return replace(base, **changes)
+
+
+def with_options(base: TrainConfig, options) -> TrainConfig:
+    return replace(base, policy=replace(base.policy, reasoner_options=options))
+
+
+class TestEndToEnd:
+    def test_learns_to_say_what_the_labels_say(self, labelled, tmp_path):
+        trained = train(config(steps=100, learning_rate=5e-3), labelled, tmp_path / "run", device="cpu", progress=False)
+        actor = load_policy(trained, execute=2)
+        env = make_env("toy/reach-blue")
+        for seed in range(100, 104):
+            env.reset(seed)
+            actor.reset(seed)
+            thought = actor.act(env.observe()).thought
+            assert thought.words["subtask"] == "reach the blue one"
+            assert thought.words["move"] in ("move left", "move right") and thought.tokens == 8
+
+    @pytest.mark.parametrize("decoder", ["flow", "autoregressive", "discrete_diffusion", "flow_expert"])
+    def test_every_kind_of_decoder_works_behind_it(self, decoder, labelled, tmp_path):
+        trained = train(config(decoder), labelled, tmp_path / "run", device="cpu", progress=False)
+        env, actor = make_env("toy/reach-red"), load_policy(trained, execute=2)
+        env.reset(0)
+        actor.reset(0)
+        chunk = actor.act(env.observe())
+        assert chunk.thought.words.keys() == {"subtask", "move"} and np.isfinite(chunk.actions).all()
+
+    def test_a_run_sets_out_from_another(self, labelled, tmp_path):
+        first = train(config(), labelled, tmp_path / "words", device="cpu", progress=False)
+        later = config(start=str(tmp_path / "words"), learning_rate=1e-12, weight_decay=0.0, ema=0.0)
+        options = ecot_variants.action_only()
+        second = train(with_options(later, options), labelled, tmp_path / "actions", device="cpu", progress=False)
+        before, after = Policy.load(first), Policy.load(second)
+        assert after.reasoner.config.mode == "act" and after.reasoner.state() == before.reasoner.state()
+        for name, value in before.state_dict().items():
+            torch.testing.assert_close(after.state_dict()[name], value, atol=1e-6, rtol=0)
+
+    def test_a_start_that_does_not_fit(self, labelled, tmp_path):
+        train(config(), labelled, tmp_path / "words", device="cpu", progress=False)
+        start = str(tmp_path / "words")
+        with pytest.raises(ConfigError, match="decoder: regression there, flow now"):
+            train(config("flow", start=start), labelled, tmp_path / "a", device="cpu", progress=False)
+        other = with_options(config(start=start), {**ecot_variants.ecot(), "pauses": 4})
+        with pytest.raises(ConfigError, match=r"reasoner\.pauses"):
+            train(other, labelled, tmp_path / "b", device="cpu", progress=False)
+        with pytest.raises(ConfigError, match="No checkpoint"):
+            train(config(start=str(tmp_path / "none")), labelled, tmp_path / "c", device="cpu", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "seen", "said"),
+    [
+        (ecot_variants.ecot(), True, True),
+        (ecot_variants.action_only(), False, False),
+        (ecot_variants.co_training(), False, False),
+        (ecot_variants.dropout(share=0.0001), True, False),
+        (ecot_variants.scaffolding(share=0.0001), True, False),
+        (ecot_variants.thinking_tokens(), False, False),
+        (ecot_variants.hybrid(mode="think"), None, True),
+        (ecot_variants.fast(), True, True),
+    ],
+)
+def test_published_ways(options, seen, said):
+    """Whether the decoder reads words in training, and whether any are said at run time."""
+    reasoner = make_ecot(32, **options)
+    bare = state().encode(make_batch()).tokens.shape[1] + len(reasoner.pauses)
+    if seen is not None:
+        assert (learn(reasoner, make_batch()).context.tokens.shape[1] > bare) == seen
+    assert (think(reasoner, state(), make_batch()).thoughts[0].tokens > 0) == said
+
+
+def test_fast_ecot_keeps_all_but_the_last_segment():
+    segments = read_segments(str(ecot_variants.fast(("plan", "subtask", "move"), refresh=6)["segments"]))
+    assert [(each.refresh, each.event) for each in segments] == [(6, True), (6, True), (1, False)]

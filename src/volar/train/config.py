@@ -19,6 +19,8 @@ class TrainConfig:
     """the parts of the policy"""
     robot: Annotated[RobotSpec | None, tyro.conf.Suppress] = None
     """what the numbers mean, for a data set that does not say it itself"""
+    start: str | None = None
+    """a checkpoint or training run whose weights and vocabularies it sets out from; by default none"""
     steps: int = 2000
     """gradient steps"""
     batch: int = 64
@@ -97,7 +99,7 @@ FREE = ("log_every", "checkpoint_every", "workers", "track", "episodes")
 
 
 # What a run was trained with that was begun before these could be chosen.
-LATER = {"mixture_pad": False, "episode_weights": False}
+LATER = {"mixture_pad": False, "episode_weights": False, "start": None}
 LATER_PARTS: dict[str, Any] = {"reasoner": None, "reasoner_options": {}}
 
 

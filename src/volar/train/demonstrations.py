@@ -25,6 +25,7 @@ from volar.data.windows import WindowBatch, Windows
 from volar.policies.compute import feature_flops
 from volar.policies.vla import ACTION, PROPRIOCEPTION, Policy
 from volar.train.config import TrainConfig
+from volar.train.start import read_start, take_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +109,25 @@ def robot_of(dataset: Dataset, config: TrainConfig) -> RobotSpec:
 
 
 def new_policy(parts: Sequence[Demonstrations], config: TrainConfig) -> Policy:
-    """A policy with the weights that the seed names and the statistics of what it will learn from."""
+    """A policy with the weights that the seed names, or those it sets out from, and the statistics of what it will
+    learn from."""
+    start = None if config.start is None else read_start(Path(config.start), config.policy)
     robots, names = robots_of(parts, config), (ACTION, PROPRIOCEPTION)
     robot = robots[parts[0].name]
     own = {part.name: {name: part.kept.statistics[name] for name in names} for part in parts}
     torch.manual_seed(config.seed)
+    assets = None if start is None else start.assets
     if config.mixture_statistics == "own":
-        return Policy(config.policy, robot=robot, parts=own, robots=robots if config.mixture_pad else None)
-    statistics: Mapping[str, Statistics] = own[parts[0].name]
-    if len(parts) > 1:
-        statistics = pooled_statistics([{name: part.dataset.arrays[name] for name in names} for part in parts])
-    return Policy(config.policy, robot=robot, statistics=statistics)
+        apart = robots if config.mixture_pad else None
+        policy = Policy(config.policy, robot=robot, parts=own, robots=apart, assets=assets)
+    else:
+        statistics: Mapping[str, Statistics] = own[parts[0].name]
+        if len(parts) > 1:
+            statistics = pooled_statistics([{name: part.dataset.arrays[name] for name in names} for part in parts])
+        policy = Policy(config.policy, robot=robot, statistics=statistics, assets=assets)
+    if start is not None:
+        take_weights(policy, start, where=str(config.start))
+    return policy
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,8 @@ def prepare_data(parts: Sequence[Demonstrations], policy: Policy, config: TrainC
     windows."""
     started = time.perf_counter()
     features = {part.name: _features(part, policy, config, progress=progress) for part in parts}
-    fit_vocabularies(parts, policy, config)
+    if config.start is None:  # else it has them from there
+        fit_vocabularies(parts, policy, config)
     cameras = [camera.name for camera in policy.robot.cameras]
     flops = sum(feature_flops(policy) * len(found[cameras[0]]) for found in features.values() if found)
 
