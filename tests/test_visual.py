@@ -19,7 +19,7 @@ from volar.reasoning.visual import Visual
 from volar.reasoning.visual_channels import CHANNELS
 from volar.reasoning.visual_heads import HEADS, to_bins
 from volar.reasoning.visual_pictures import COLOURS, DONE, cut_out, draw
-from volar.reasoning.visual_slots import FORMS, Places, Slot
+from volar.reasoning.visual_slots import FORMS, Places, Slot, assign
 
 FRONT, WRIST = Camera(name="front", height=24, width=32), Camera(name="wrist", height=24, width=32)
 ROWS, WIDTH = 3, 32
@@ -211,6 +211,30 @@ def test_markers_are_done_one_after_the_other_and_stay():
     assert think(visual, backbone, elsewhere, recalls=remembered(third, event=True)).thoughts[0].marks == third[0].marks
 
 
+def test_what_was_taken_is_remembered_where_it_was():
+    """A source that is taken cannot be seen any more: its old place stays, whatever is predicted for it now."""
+    backbone, batch = new_backbone(), new_batch(rows=2)
+    visual = new_visual(form="regions", weight=1.0, inject="none")
+    learn_labels(backbone, visual, batch, steps=100)
+    old = Mark(camera="front", centre=(0.77, 0.23), size=(0.1, 0.1), role="source")
+    recall = Recall(thought=Thought(marks=(old,), ages={"marks": 0}), event=True)
+    first, second = think(visual, backbone, batch, recalls=[recall, recall]).thoughts
+    sources = [next(mark for mark in each.marks if mark.role == "source") for each in (first, second)]
+    assert not sources[0].done and sources[0].centre != old.centre
+    assert sources[1] == replace(old, done=True)
+
+
+def test_forms_read_one_another_where_the_meaning_is_the_same():
+    """The next point is the first ordered one to come; the next box the first region to come."""
+    order = [Mark(camera="front", centre=(0.1 * k, 0.5), order=k, done=k < 3) for k in (1, 2, 3, 4)]
+    slot = Slot(camera="front", role="next")
+    assert assign(order, [slot], "point") == {slot: order[2]}
+    source, destination = label(0).marks[2:4]
+    assert assign([destination, source], [slot], "box") == {slot: source}
+    assert assign([destination, replace(source, done=True)], [slot], "box") == {slot: destination}
+    assert assign([replace(source, done=True)], [slot], "box") == {}
+
+
 @pytest.mark.parametrize("inject", CHANNELS)
 def test_what_is_marked_is_what_the_decoder_gets(inject):
     """Two marks give two contexts, by the mark alone: the picture, the words and the body are the same."""
@@ -256,6 +280,7 @@ class TestPictures:
         for index, (middle, reach) in enumerate(wanted):
             assert np.abs((rows[index].min(0) + rows[index].max(0)) / 2 - middle).max() <= 0.5
             assert np.abs((rows[index].max(0) - rows[index].min(0)) / 2 - reach).max() <= 1.5
+        assert not drawn[1, 19:41, 21:59].any(), "what is in the box can still be seen"
         colours = {tuple(colour) for colour in drawn[:2].flatten(0, 2).tolist()}
         assert colours == {(0, 0, 0), COLOURS[0]} and drawn[2].amax((0, 1)).tolist() == list(DONE)
         assert torch.equal(draw(pictures, places, [Slot(camera="wrist", role="next")], "front"), pictures)

@@ -76,7 +76,7 @@ class Visual(Reasoner):
             if self.patience < 1 or self.bins < 2:
                 raise ConfigError(f"patience is at least 1 look and bins 2; got {self.patience} and {self.bins}.")
 
-    slots: tuple[Slot, ...] = ()
+    marking: Marking
     head: Head
     channel: Channel | None
     queries: nn.Parameter
@@ -97,6 +97,11 @@ class Visual(Reasoner):
         channel = CHANNELS.get(self.config.inject)
         return channel is not None and channel.uses_images
 
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The marks that it thinks of."""
+        return self.marking.slots
+
     def fit(self, thoughts: Sequence[Thought]) -> None:
         self._build(find_slots(thoughts, self.config.form, self.config.camera))
 
@@ -112,12 +117,11 @@ class Visual(Reasoner):
                 raise unknown_name("camera of the robot, which the labels mark,", slot.camera, self.cameras)
         config = self.config
         numbers = 4 if FORMS[config.form].sized else 2
-        marking = Marking(slots=slots, numbers=numbers, bins=config.bins, crop=config.crop)
-        self.slots = slots
+        self.marking = Marking(slots=slots, numbers=numbers, bins=config.bins, crop=config.crop)
         self.queries = nn.Parameter(0.02 * torch.randn(len(slots), self.width))
-        self.head = HEADS[config.head](self.width, marking)
+        self.head = HEADS[config.head](self.width, self.marking)
         channel = CHANNELS.get(config.inject)
-        self.channel = None if channel is None else channel(self.width, marking)
+        self.channel = None if channel is None else channel(self.width, self.marking)
 
     def learn(self, batch: Batch, encode: Encode, *, generator: torch.Generator | None = None) -> Learned:
         if len(batch.thoughts) != len(batch.instructions):
@@ -126,7 +130,7 @@ class Visual(Reasoner):
                 f"`volar data label` makes them."
             )
         rows = [assign(thought.marks, self.slots, self.config.form) for thought in batch.thoughts]
-        truth = to_places(rows, self.slots, self.queries.device)
+        truth = to_places(rows, self.marking, self.queries.device)
         context = encode(batch)
         learned = self.head.learn(context, self.queries.expand(len(rows), -1, -1), truth)
         if self.channel is not None:
@@ -165,7 +169,7 @@ class Visual(Reasoner):
             for recall, made, new, said in zip(recalls, predicted, fresh, told, strict=True)
         ]
         if self.channel is not None:
-            context = self.channel(batch, context, encode, to_places(rows, self.slots, self.queries.device))
+            context = self.channel(batch, context, encode, to_places(rows, self.marking, self.queries.device))
         assert context is not None
         each = zip(rows, fresh, recalls, told, strict=True)
         thoughts = tuple(self._thought(row, new, recall, said) for row, new, recall, said in each)

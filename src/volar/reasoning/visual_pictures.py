@@ -18,7 +18,7 @@ RADIUS, LINE = 0.06, 0.02  # of a ring and of a line, in fractions of the pictur
 def draw(
     pictures: UInt8[Tensor, "b height width 3"], places: Places, slots: Sequence[Slot], camera: str
 ) -> UInt8[Tensor, "b height width 3"]:
-    """A ring with a dot for a point, an outline for a box; done ones are grey. New pictures."""
+    """A ring around a point, a frame around a box, so that what is marked can still be seen; done ones are grey."""
     height, width = pictures.shape[1:3]
     drawn = pictures.clone()
     for index, slot in enumerate(slots):
@@ -41,11 +41,10 @@ def _lines(box: Float[Tensor, "b 4"], height: int, width: int) -> Bool[Tensor, "
     line = max(LINE, 1 / height)
     x, y = (u - centre[:, :1]) * (width / height), v - centre[:, 1:]  # in heights, from the centre
     x, y = x[:, None, :], y[:, :, None]
-    distance = (x**2 + y**2).sqrt()
-    point = ((distance - RADIUS).abs() <= line / 2) | (distance <= line)
+    ring = ((x**2 + y**2).sqrt() - RADIUS).abs() <= line / 2
     beyond = torch.maximum(x.abs() - half[:, 0, None, None] * (width / height), y.abs() - half[:, 1, None, None])
     is_box = (half > 0).any(-1)[:, None, None]
-    return torch.where(is_box, beyond.abs() <= line / 2, point)
+    return torch.where(is_box, (beyond > 0) & (beyond <= line), ring)
 
 
 def cut_out(

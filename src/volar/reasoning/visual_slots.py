@@ -130,9 +130,12 @@ def assign(marks: Sequence[Mark], slots: Sequence[Slot], form: str) -> dict[Slot
     return found
 
 
-def to_places(rows: Sequence[Marked], slots: Sequence[Slot], device: torch.device) -> Places:
-    each = [[row.get(slot) for slot in slots] for row in rows]
-    box = [[(*mark.centre, *mark.size) if mark else (0.0,) * 4 for mark in row] for row in each]
+def to_places(rows: Sequence[Marked], marking: Marking, device: torch.device) -> Places:
+    """Of a box, where points are marked, the centre counts."""
+    each = [[row.get(slot) for slot in marking.slots] for row in rows]
+    sized = marking.numbers == 4
+    box = [[(*mark.centre, *(mark.size if sized else (0.0, 0.0))) if mark else (0.0,) * 4 for mark in row]
+           for row in each]  # fmt: skip
     standing = [[1 + mark.done if mark else 0 for mark in row] for row in each]
     return Places(box=torch.tensor(box, device=device), standing=torch.tensor(standing, device=device))
 
