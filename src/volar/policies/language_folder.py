@@ -25,7 +25,7 @@ FILE = "language.json"
 HORIZON = 16  # control steps between two looks at most
 MODELS = Table(
     "language model",
-    {"endpoint": "volar.reasoning.language_model:endpoint", "local": "volar.reasoning.local_model:LocalModel"},
+    {"endpoint": "volar.reasoning.language_model:endpoint", "local": "volar.reasoning.local_model:local"},
 )
 CRITICS = Table("critic", {"scripted": "volar.reasoning.scripted_critic:ScriptedJudge"})
 PERCEPTIONS = Table(

@@ -66,6 +66,8 @@ class LanguagePrimitives(PrivilegedActor):
     ) -> None:  # fmt: skip
         if config.corrections and judge is None:
             raise ConfigError(f"{config.corrections} corrections need a judge who gives them.")
+        if model.compact and (config.raw or not config.decompose):
+            raise ConfigError("A tuned model knows sub-tasks and metres only: it needs raw=False and decompose=True.")
         self.config, self._perception, self._judge = config, perception, judge
         self._confirm, self._clock = confirm, clock
         self.privileged = (*perception.privileged, *(judge.privileged if judge else ()))
@@ -75,8 +77,9 @@ class LanguagePrimitives(PrivilegedActor):
         self._action, self._hand = _require(spec), [spec.proprioception.index(name) for name in HAND]
         self._talk = Conversation(model, attempts=config.attempts, journal=journal)
         self._chooser = MotionChooser(
-            talk=self._talk, box=box, raw=config.raw, decompose=config.decompose, raw_duration=config.raw_duration
-        )
+            talk=self._talk, box=box, raw=config.raw, decompose=config.decompose, raw_duration=config.raw_duration,
+            compact=model.compact,
+        )  # fmt: skip
         self.reset(0)
 
     def reset(self, seed: int) -> None:

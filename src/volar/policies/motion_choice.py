@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from volar.core.errors import ConfigError, EpisodeError
 from volar.nn.primitives.constrained import Box
 from volar.reasoning import motion_request, raw_weights
+from volar.reasoning.compact_prompts import parameters_question, scene_text, subtask_question
 from volar.reasoning.conversation import Conversation, Reading
 from volar.reasoning.critic import Situation, Tried
 from volar.reasoning.language_model import Message
@@ -40,13 +41,15 @@ class Motion:
 
 @dataclass(frozen=True, kw_only=True)
 class MotionChooser:
-    """raw, decompose, raw_duration: see `LanguagePrimitives.Config`."""
+    """raw, decompose, raw_duration: see `LanguagePrimitives.Config`. compact: the model understands `compact_prompts`
+    only."""
 
     talk: Conversation
     box: Box
     raw: bool
     decompose: bool
     raw_duration: float
+    compact: bool = False
 
     def choose(self, task: str, now: Situation, finished: Sequence[str]) -> Motion | None:
         """None when the model says that nothing is left to do. Raises EpisodeError without a usable answer."""
@@ -55,22 +58,28 @@ class MotionChooser:
         scene = self._scene(now)
         if not self.decompose:
             return self._parameters(ask_parameters(task, scene, raw=False, whole=True, finished=finished), now, None)
-        asked = ask_subtask(task, scene, finished)
-        chosen = self.talk.ask(
-            asked, SUBTASK_SCHEMA, lambda text: Reading(value=read_subtask(text, now.objects))
-        ).value  # fmt: skip
-        if chosen.subtask == "done":
-            return None
-        words = _subtask_words(chosen)
-        return self._parameters(ask_parameters(words, scene, raw=self.raw, whole=False, finished=()), now, chosen)
+        asked = subtask_question(scene, task) if self.compact else ask_subtask(task, scene, finished)
+        schema = motion_request.with_names(SUBTASK_SCHEMA, "object", [*now.objects, ""])
+        chosen = self.talk.ask(asked, schema, lambda text: Reading(value=read_subtask(text, now.objects))).value
+        return None if chosen.subtask == "done" else self._parameters(self._question(scene, chosen), now, chosen)
+
+    def _question(self, scene: str, chosen: SubTask) -> list[Message]:
+        if self.compact:
+            return parameters_question(scene, chosen)
+        return ask_parameters(_subtask_words(chosen), scene, raw=self.raw, whole=False, finished=())
 
     def again(self, motion: Motion, correction: str, now: Situation, *, moved: bool) -> Motion | None:
         """The motion with other parameters, from where the hand is now. moved: whether it was carried out. Raises
         EpisodeError without a usable answer."""
-        asked = ask_again(motion.said, correction, self._scene(now), moved=moved)
+        scene = self._scene(now)
+        if self.compact and motion.chosen is not None:  # it knows no corrections, but sees where the hand is now
+            return self._parameters(self._question(scene, motion.chosen), now, motion.chosen)
+        asked = ask_again(motion.said, correction, scene, moved=moved)
         return self._parameters(asked, now, motion.chosen)
 
     def _scene(self, now: Situation) -> str:
+        if self.compact:
+            return scene_text(now.objects, now.hand.tolist(), closed=now.closed)
         return scene_words(now.objects, now.hand.tolist(), closed=now.closed, box=self.box)
 
     def _parameters(self, asked: Sequence[Message], now: Situation, chosen: SubTask | None) -> Motion | None:
@@ -79,7 +88,8 @@ class MotionChooser:
                 return Reading(value=None)
             return self._raw(text, now, chosen) if self.raw and chosen else self._semantic(text, now, chosen)
 
-        schema = None if chosen is None else raw_weights.SCHEMA if self.raw else motion_request.SCHEMA
+        named = motion_request.with_names(motion_request.SCHEMA, "goal_object", now.objects)
+        schema = None if chosen is None else raw_weights.SCHEMA if self.raw else named
         found = self.talk.ask(asked, schema, read)
         return None if found.value is None else replace(found.value, said=tuple(found.said))
 

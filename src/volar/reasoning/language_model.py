@@ -41,7 +41,9 @@ class Answer:
 
 
 class LanguageModel(ABC):
-    """Whoever answers."""
+    """Whoever answers. compact: it was tuned on `compact_prompts` and understands nothing else."""
+
+    compact: bool = False
 
     @abstractmethod
     def answer(self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None) -> Answer:

@@ -73,6 +73,11 @@ SCHEMA: dict[str, Any] = _ADAPTER.json_schema()
 """JSON schema of a MotionRequest, for endpoints that hold a model to one."""
 
 
+def with_names(schema: dict[str, Any], key: str, names: Iterable[str]) -> dict[str, Any]:
+    """The schema with `key` held to these names."""
+    return {**schema, "properties": {**schema["properties"], key: {"enum": list(names)}}}
+
+
 def read_request(text: str, objects: Iterable[str]) -> ReadRequest:
     """The first JSON object in a model's answer. Numbers outside their range are clamped and named. Raises ConfigError
     that says everything that is wrong with it, fit to be sent back to the model."""
