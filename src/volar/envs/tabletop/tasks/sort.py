@@ -12,13 +12,14 @@ import numpy as np
 
 from volar.core.evidence import Mishap, Signs, Stage
 from volar.envs.tabletop import scene
-from volar.envs.tabletop.motions import Action, carry
+from volar.envs.tabletop.motions import Action, carry, towards
 from volar.envs.tabletop.task import GRASP, REACH, Family, Scene, Task, Ways, horizontal, standing
 
 CUBES = tuple(scene.COLOURS)
 REGIONS = {"white": "0.97 0.97 0.97 1", "yellow": scene.GOAL_COLOUR, "purple": "0.55 0.2 0.65 1"}
 PLACES = tuple(REGIONS)
 RADIUS, PLACED = 0.045, 0.04  # metres: of a region, and from its centre to that of a cube that lies on it
+CLEAR, OPEN = 0.06, 0.6  # metres that the hand is above a cube, and opening of the fingers, once it is let go
 HALF = (0.19, 0.14)  # metres from the table's middle, within which things lie
 CUBE_GAP, REGION_GAP, BETWEEN = 0.08, 0.12, 0.085  # metres between centres of cubes, of regions, of one and the other
 
@@ -74,11 +75,17 @@ def _left(moves: tuple[Move, ...], now: Scene) -> float:
     return horizontal(now.objects[cube], now.goals[place])
 
 
-def _advance(moves: tuple[Move, ...], before: Scene, now: Scene) -> Scene:
-    """A move is done once its cube lies on its region and is let go; it is never taken back."""
+def _lies(moves: tuple[Move, ...], now: Scene) -> bool:
     cube, _ = _present(moves, now)
-    lies = _left(moves, now) < PLACED and float(now.objects[cube, 2]) < scene.CUBE_SIDE / 2 + 0.008
-    if _done_moves(now) < len(moves) and lies and now.opening > 0.6:
+    return _left(moves, now) < PLACED and float(now.objects[cube, 2]) < scene.CUBE_SIDE / 2 + 0.008
+
+
+def _advance(moves: tuple[Move, ...], before: Scene, now: Scene) -> Scene:
+    """A move is done once its cube lies on its region, let go by a hand that has left it; it is never taken back. An
+    end at the opening of the fingers would leave hardly a frame from which to learn when to open them."""
+    cube, _ = _present(moves, now)
+    let_go = now.opening > OPEN and float(now.hand[2] - now.objects[cube, 2]) > CLEAR
+    if _done_moves(now) < len(moves) and _lies(moves, now) and let_go:
         return replace(now, notes=now.notes + 1)
     return now
 
@@ -94,6 +101,9 @@ def _facts(moves: tuple[Move, ...], now: Scene) -> Mapping[str, float]:
 
 def _expert(moves: tuple[Move, ...], now: Scene, ways: Ways) -> Action:
     cube, place = _present(moves, now)
+    if _lies(moves, now):
+        up = 0.08 if now.opening > OPEN else 0.0
+        return towards(now.hand + np.array([0.0, 0.0, up]), now.hand, -1.0)
     return carry(now, now.objects[cube], now.goals[place], grip=0.0, lift=0.07, tolerance=0.015,
                  lower=scene.CUBE_SIDE / 2 + 0.01, release=True)  # fmt: skip
 
