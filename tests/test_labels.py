@@ -91,6 +91,22 @@ def test_a_projected_cube_is_where_the_renderer_draws_it() -> None:
         env.close()
 
 
+def test_metaworlds_goal_is_where_its_pictures_show_it_those_turned_by_180_degrees_too() -> None:
+    cameras = dict.fromkeys(("topview", "corner", "corner2", "corner3", "corner4"), 160)
+    env = make_env("metaworld-state/push", cameras=cameras)
+    try:
+        env.reset(1)
+        observation, known = env.observe(), env.unwrapped.calibrations()
+        assert set(known) == set(cameras)  # and not those that ride on the hand
+        goal = observation.proprioception[[env.spec.proprioception.index(f"goal_{axis}") for axis in "xyz"]]
+        for name, picture in observation.images.items():
+            v, u = np.nonzero((picture[..., 1] > 120) & (picture[..., [0, 2]] < 80).all(-1))
+            uv = known[name].project(goal[None]).uv[0]
+            assert np.abs(uv * 160 - np.array([u.mean() + 0.5, v.mean() + 0.5])).max() < 1.5, name
+    finally:
+        env.close()
+
+
 def test_calibrations_survive_a_file_and_damaged_ones_are_named(tmp_path: Path) -> None:
     path = tmp_path / "cameras.json"
     path.write_text(json.dumps([OVERHEAD.to_json()]))
@@ -353,8 +369,13 @@ def test_pictures_are_labelled_and_the_copy_is_whole(
     uv = Calibration.from_json(camera).project(course.hand[grasp][None]).uv[0]
     point = next(mark for mark in first.marks if mark.camera == "front" and mark.role == "next" and not mark.order)
     assert point.centre == pytest.approx(uv.tolist(), abs=1e-4)
-    assert labelled.facts["labels"]["privileged"] == ["labels: simulator state: names, places and sizes of objects"]
+    assert labelled.facts["labels"]["privileged"] == ["simulator state: names, places and sizes of objects"]
     assert main(["data", "check", str(out)]) == 0
+    code, said = run(capsys, "data", "info", str(out), "--no-read")
+    assert code == 0 and "marks: point, order, regions, objects" in said and "privileged: simulator state" in said
+    code, said = run(capsys, "data", "view", str(out), "--out", str(tmp_path / "page"), "--no-check", "--episodes", "0")
+    script = (tmp_path / "page" / "episodes" / "000000.js").read_text()
+    assert code == 0 and '"subtask":"grasp the red cube"' in script and '"role":"source"' in script
     # Labels travel: what is split off carries them.
     assert main(["data", "split", str(out), "--out", str(tmp_path / "part"), "--episodes", "1"]) == 0
     part, start = open_dataset(tmp_path / "part"), labelled.episodes[1].start

@@ -47,10 +47,18 @@ def _text(root: str, data: dict[str, Any]) -> str:
     ]
     if len(tasks) > MOST_TASKS:
         lines.append(f"and {len(tasks) - MOST_TASKS} more tasks")
+    if labels := data["facts"].get("labels"):
+        lines += ["", _labels(labels)]
     if data["stored"]:
         heads = ("camera", "pixels", "stored as", "bytes a frame", "random read", "decoded")
         lines += ["", show(heads, [_stored(form) for form in data["stored"]])]
     return "\n".join(lines)
+
+
+def _labels(labels: dict[str, Any]) -> str:
+    """Whoever labels by `write_thoughts` notes what they like."""
+    said = [f"{kind}: {', '.join(labels[kind])}" for kind in ("marks", "words", "privileged") if labels.get(kind)]
+    return "labels of every frame; " + "; ".join(said)
 
 
 def _feature(name: str, feature: dict[str, Any]) -> tuple[str, ...]:

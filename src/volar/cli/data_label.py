@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CALIBRATIONS = "calibrations"  # in the facts of a data set: of every camera that stands still
 SIMULATOR = "simulator"
-PRIVILEGED = "labels: simulator state: names, places and sizes of objects"
+PRIVILEGED = "simulator state: names, places and sizes of objects"
 
 
 @dataclass(frozen=True, kw_only=True)

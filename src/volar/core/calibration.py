@@ -6,7 +6,7 @@ A pinhole without distortion; pictures of a lens must be rectified first. Worlds
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,13 @@ class Calibration:
         there = np.where(depth[:, None] > NEAREST, seen / np.where(depth > NEAREST, depth, 1.0)[:, None], np.nan)
         pixels = there @ self.intrinsics.T
         return Projection(uv=pixels[:, :2] / (self.width, self.height), depth=depth)
+
+    def upside_down(self) -> "Calibration":
+        """Of the same camera, whose picture is shown turned by 180 degrees."""
+        turned = self.extrinsics * np.array([[-1.0], [-1.0], [1.0], [1.0]])
+        intrinsics = self.intrinsics.copy()
+        intrinsics[:2, 2] = (self.width, self.height) - intrinsics[:2, 2]
+        return replace(self, extrinsics=turned, intrinsics=intrinsics)
 
     def to_json(self) -> dict[str, Any]:
         return {

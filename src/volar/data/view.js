@@ -164,7 +164,7 @@ function unpack(text, width, length) {
 }
 
 function show(episode, data) {
-  current = { episode, data, length: episode.length, time: 0, playing: false, speed: 1, readings: [] };
+  current = { episode, data, length: episode.length, time: 0, playing: false, speed: 1, readings: [], overlays: [], segments: {}, thought: null };
   document.body.classList.add("open");
   const turn = (by, text, label) => {
     const target = neighbour(by);
@@ -179,13 +179,59 @@ function show(episode, data) {
     make("p", { className: "instruction" }, words(episode) || "No instruction"),
     make("p", { className: "about" }, outcome(episode.success),
       make("span", {}, `${counted(episode.length, "frame")}, ${seconds(episode.length)}`), ...about),
-    stage(data), ...[troubles(data.findings, true), marks(data), ...index.panels.map((panel) => curves(panel, data)), keys()].filter(Boolean));
+    stage(data), ...[thinking(data), troubles(data.findings, true), marks(data), ...index.panels.map((panel) => curves(panel, data)), keys()].filter(Boolean));
   document.title = `Episode ${episode.number} · ${title}`;
   markCurrent();
   showCurrent();
   scrollTo(0, Math.min(scrollY, room.offsetTop));
   if (!list.checkVisibility()) room.focus({ preventScroll: true }); // on small screens the list gives way
   seek(0);
+}
+
+// Thoughts: marks on the films, and words below them; both hold until the next change.
+
+function overlay(camera) {
+  const picture = drawing("svg", { viewBox: `0 0 ${camera.width} ${camera.height}`, "aria-hidden": "true" });
+  current.overlays.push({ camera, picture });
+  return picture;
+}
+
+const ROLES = ["next", "source", "destination"];
+
+function drawMark(mark, camera) {
+  const [width, height] = [camera.width, camera.height];
+  const [x, y] = [mark.centre[0] * width, mark.centre[1] * height];
+  const group = drawing("g", { class: `mark ${ROLES.includes(mark.role) ? mark.role : "named"}${mark.done ? " done" : ""}` });
+  const [across, up] = [mark.size[0] * width, mark.size[1] * height];
+  group.append(across || up ? drawing("rect", { x: x - across / 2, y: y - up / 2, width: across, height: up })
+    : drawing("circle", { cx: x, cy: y, r: 0.025 * height }));
+  const said = mark.order ? String(mark.order) : ROLES.includes(mark.role) ? "" : mark.role;
+  if (said) {
+    const text = drawing("text", { x: x - across / 2, y: y - up / 2 - 0.03 * height, "font-size": 0.045 * height });
+    text.textContent = said;
+    group.append(text);
+  }
+  return group;
+}
+
+function drawThought(frame) {
+  const thoughts = current.data.thoughts;
+  const place = thoughts.findLastIndex((one) => one.start <= frame);
+  if (place < 0 || place === current.thought) return;
+  current.thought = place;
+  for (const { camera, picture } of current.overlays) {
+    picture.replaceChildren(...thoughts[place].marks.filter((mark) => mark.camera === camera.name).map((mark) => drawMark(mark, camera)));
+  }
+  for (const [segment, element] of Object.entries(current.segments)) element.textContent = thoughts[place].words[segment] ?? "";
+}
+
+function thinking(data) {
+  const names = [...new Set(data.thoughts.flatMap((one) => Object.keys(one.words)))];
+  const rows = names.flatMap((name) => {
+    current.segments[name] = make("dd");
+    return [make("dt", {}, name), current.segments[name]];
+  });
+  return names.length ? make("section", { className: "panel thoughts" }, make("h3", {}, "Thoughts"), make("dl", {}, ...rows)) : null;
 }
 
 function stage(data) {
@@ -199,7 +245,7 @@ function stage(data) {
     const camera = index.cameras[k];
     video.ariaLabel = `Film of camera ${camera.name}`;
     const ratio = camera.width / camera.height;
-    const figure = make("figure", {}, make("figcaption", {}, camera.name), video);
+    const figure = make("figure", {}, make("figcaption", {}, camera.name), make("div", { className: "film" }, video, overlay(camera)));
     video.style.aspectRatio = `${camera.width} / ${camera.height}`;
     Object.assign(figure.style, { flex: `${ratio} 1 ${ratio * 6}rem`, maxWidth: `calc(${ratio} * min(34vh, 22rem))` });
     return figure;
@@ -331,6 +377,7 @@ function draw() {
   current.slider.value = frame;
   current.output.textContent = `frame ${frame} of ${current.length - 1} · ${(frame / index.fps).toFixed(2)} s`;
   current.slider.ariaValueText = current.output.textContent;
+  drawThought(frame);
   for (const { reading, values } of current.readings) reading.textContent = number(values[frame]);
 }
 

@@ -21,6 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from volar.core.atomic import write_files
 from volar.core.errors import ConfigError
 from volar.core.progress import counting
+from volar.core.thoughts import Thought
 from volar.data import layout
 from volar.data.dataset import Dataset
 from volar.data.episodes import EpisodeRows
@@ -28,6 +29,7 @@ from volar.data.events import GripperEvent, Stretch, gripper_events, idle_stretc
 from volar.data.findings import Finding
 from volar.data.inspection.subject import dimension_names
 from volar.data.panels import Panel, Ranges, episode_values, make_panels, value_ranges
+from volar.data.thoughts import episode_thoughts, has_thoughts
 from volar.data.video import browsers_play, encode_video
 
 PAGE = "index.html"
@@ -44,6 +46,7 @@ class Look:
     idle: Sequence[Stretch]
     gripper: Sequence[GripperEvent]
     findings: Sequence[Finding]
+    thoughts: Sequence[Thought]
 
 
 def write_view(
@@ -75,6 +78,7 @@ def write_view(
                 episode=episode, idle=_idle(dataset, episode, ranges), gripper=_gripper(dataset, episode, ranges),
                 films=tuple(_film(dataset, episode, k, out) for k in range(len(dataset.cameras))),
                 findings=flags.get(episode.index, ()),
+                thoughts=episode_thoughts(dataset, episode.index) if has_thoughts(dataset) else (),
             )  # fmt: skip
             values = {key: _packed(episode_values(dataset, key, episode)) for panel in panels for key in panel.keys}
             script = f"volarEpisode({_plain_json(_details(look) | {'values': values})});\n"
@@ -167,8 +171,17 @@ def _details(look: Look) -> dict[str, Any]:
     return {
         "number": look.episode.index, "films": look.films, "source": look.episode.source,
         "idle": [[one.start, one.stop] for one in look.idle], "gripper": [asdict(one) for one in look.gripper],
-        "findings": [_flag(one) for one in look.findings],
+        "findings": [_flag(one) for one in look.findings], "thoughts": _thoughts(look.thoughts),
     }  # fmt: skip
+
+
+def _thoughts(thoughts: Sequence[Thought]) -> list[dict[str, Any]]:
+    """Those that differ from the one before, with the frame from which on they hold."""
+    changes = [at for at, thought in enumerate(thoughts) if at == 0 or thought is not thoughts[at - 1]]
+    return [
+        {"start": at, "words": dict(thoughts[at].words), "marks": [asdict(mark) for mark in thoughts[at].marks]}
+        for at in changes
+    ]
 
 
 def _row(look: Look, tasks: Mapping[str, int]) -> dict[str, Any]:

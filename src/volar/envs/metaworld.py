@@ -19,12 +19,13 @@ from gymnasium.spaces import Box
 from jaxtyping import Float32, Float64, UInt8
 from language_world import TASK_DESCRIPTIONS
 
+from volar.core.calibration import CalibratedWorld, Calibration
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.evidence import Mishap, Signs, Stage
 from volar.core.robot import ActionSpec, Camera, Chunk, Env, Observation, PrivilegedActor, RobotSpec, Step
 from volar.envs.cameras import declared_cameras
 from volar.envs.mujoco_versions import OURS, Hazard, require_version
-from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
+from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version, standing_cameras
 from volar.envs.perturbation.world import Displacement, PerturbableWorld, outward
 from volar.envs.shared_scenes import SCENES, SUFFIX, SharedScene, scene_of
 from volar.envs.state_bytes import label_of, pack, unpack
@@ -98,7 +99,7 @@ SIGNS = Signs(
 warnings.filterwarnings("ignore", message=r"Constant\(s\) may be too high", module=r"metaworld\.policies")
 
 
-class MetaWorld(PerturbableWorld):
+class MetaWorld(PerturbableWorld, CalibratedWorld):
     """One of the 50 tasks, for example `faucet-open`. cameras: name of a camera -> side in pixels.
 
     Success is the simulator's momentary flag; score "at any step", since it goes off again on some tasks.
@@ -253,6 +254,11 @@ class MetaWorld(PerturbableWorld):
     def close(self) -> None:
         self.pictures.close()
         self._env.close()
+
+    def calibrations(self) -> dict[str, Calibration]:
+        size = DEFAULT_CAMERAS["corner4"]
+        found = standing_cameras(self._env.model, CAMERAS, self._spec.cameras, size=size)
+        return {name: seen.upside_down() if CAMERAS[name] else seen for name, seen in found.items()}
 
     def _render(self, camera: Camera) -> UInt8[np.ndarray, "_ _ 3"]:
         image = self.pictures.render(self._env.data, camera)
