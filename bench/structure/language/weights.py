@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LIFT = 0.25  # of the first weights of z: six centimetres
 END = 0.01  # metres from the goal at which a solved motion may end
 DELAYS = (0.0, 0.15, 0.3, 0.5, 0.9)  # of the main axis, by its first weights
+ENDS = 0.03  # of the way
 EDGE = 0.24  # metres from the middle of the table that the hand may go
 
 
@@ -37,7 +38,7 @@ REACH_ROW = np.array([0.15, 0.15, 0.1, *[0.0] * 8])  # from above
 
 
 @cache
-def _rows() -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n 11"]]:
+def free_and_bends() -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n 11"]]:
     """s, and what start, start speed and goal, and what each weight adds."""
     s = np.linspace(0, 1, 201)
     rows = arm_response().at(torch.tensor(s)).numpy()
@@ -56,7 +57,7 @@ def bent_weights(
     if way == "solved":
         return _solved(weights, hand, goal, passing)
     if way == "early":
-        _, free, bends = _rows()
+        _, free, bends = free_and_bends()
         moment = int(np.searchsorted(free[:, 2], passing.fraction))
         strength = min(abs(passing.side) / bends[moment, :4].sum(), LARGEST)
         weights[passing.axis, :4] = np.sign(passing.side) * strength
@@ -72,7 +73,7 @@ def _solved(
 ) -> Float64[np.ndarray, "3 11"]:  # fmt: skip
     """The largest clearance that any weights in range give, the main axis held back where that helps. Nobody could ask
     a language model for this; it is the interface's limit."""
-    _, free, bends = _rows()
+    _, free, bends = free_and_bends()
     main, axis = 1 - passing.axis if passing.axis < 2 else int(abs(goal - hand)[1] > abs(goal - hand)[0]), passing.axis
     ahead = np.sign(goal[main] - hand[main])
     best, kept = -np.inf, weights
@@ -82,17 +83,23 @@ def _solved(
             tried[main, :count] = -ahead * strength
             along = free[:, 0] * hand[main] + free[:, 2] * goal[main] + bends @ tried[main]
             share = (np.clip(along, -EDGE, EDGE) - hand[main]) / (goal[main] - hand[main])
-            inside = np.abs(share - passing.fraction) < passing.half
+            inside = beside(share, passing.fraction, passing.half)
             if abs(along[-1] - goal[main]) > END or not inside.any():
                 continue
-            found = _widest(bends, inside, float(np.sign(passing.side)), hand[axis], goal[axis], free)
+            found = widest(bends, inside, float(np.sign(passing.side)), hand[axis], goal[axis], free)
             if found is not None and found[-1] > best:
                 best, tried[axis] = found[-1], found[:COUNT]
                 kept = tried
     return kept
 
 
-def _widest(
+def beside(share: Float64[np.ndarray, " n"], fraction: float, half: float) -> np.ndarray:
+    """When the obstacle is beside a motion that has gone that share of its way; not at its very ends, where nothing
+    stands."""
+    return (np.abs(share - fraction) < half) & (share > ENDS) & (share < 1 - ENDS)
+
+
+def widest(
     bends: Float64[np.ndarray, "n 11"], inside: np.ndarray, sign: float, start: float, goal: float,
     free: Float64[np.ndarray, "n 3"],
 ) -> Float64[np.ndarray, " 12"] | None:  # fmt: skip

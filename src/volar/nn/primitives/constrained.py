@@ -16,6 +16,7 @@ from volar.nn.primitives.response import Response
 from volar.nn.primitives.via import effort
 
 GRID = 81  # moments of the motion at which limits are held
+STAYS = (1.1, 1.25, 1.5)  # after it, when the force that is left would still lead away from the goal
 ROUNDING = 1e-6  # metres
 
 
@@ -31,7 +32,7 @@ class Clearance:
 @dataclass(frozen=True, kw_only=True)
 class Box:
     """low, high: metres, per axis. slack: how far a detour may go beyond the clearance asked for; end: how far from
-    the goal the motion may be after one duration."""
+    the goal the motion may be after one duration and from then on."""
 
     low: Float64[np.ndarray, " d"]
     high: Float64[np.ndarray, " d"]
@@ -66,7 +67,7 @@ def constrained_weights(
             raise ConfigError(
                 f"A clearance is asked for at 0 < fraction < 1 on an axis 0 to {len(start) - 1}; got {wish}."
             )
-    s = torch.linspace(0, 1, GRID, dtype=torch.float64)
+    s = torch.cat([torch.linspace(0, 1, GRID, dtype=torch.float64), torch.tensor(STAYS, dtype=torch.float64)])
     rows, quadratic = response.at(s).numpy(), effort(response).numpy()
     found = []
     for axis, name in enumerate(names[: len(start)]):
@@ -96,10 +97,10 @@ def _wishes(
         rows.append(-np.sign(wish.metres) * here[None])
         bounds.append(np.array([-abs(wish.metres)]))
         words.append(f"{name} must be {wish.metres:+g} m off its straight way after {wish.at:.0%} of it")
-    last, left = bends[-1], goal - straight[-1]
-    rows += [last[None], -last[None]]
-    bounds += [np.array([left + box.end]), np.array([box.end - left])]
-    words += [f"{name} must end within {box.end:g} m of the goal"] * 2
+    ends, left = bends[GRID - 1 :], goal - straight[GRID - 1 :]
+    rows += [ends, -ends]
+    bounds += [left + box.end, box.end - left]
+    words += [f"{name} must end within {box.end:g} m of the goal and stay there"] * 2 * len(ends)
     return _Wishes(np.concatenate(rows), np.concatenate(bounds), words)
 
 

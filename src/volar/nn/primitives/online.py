@@ -1,7 +1,7 @@
 """A motion under way in a world that changes: a goal that jumps, a hand that lags, a thing in the way.
 
 Jumping goals are low-passed; a lagging hand stretches time, which leaves the path as it is; obstacles push (Park et al.
-2008, Hoffmann et al. 2009), within a distance and up to a limit, without which the published push swings and explodes.
+2008, Hoffmann et al. 2009), within a distance and up to a limit.
 """
 
 import math
