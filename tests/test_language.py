@@ -14,7 +14,7 @@ import torch
 
 from volar.core.errors import ConfigError, EpisodeError
 from volar.core.objects import NamedObject
-from volar.core.robot import Episode, Job, Outcome
+from volar.core.robot import Actor, Episode, Job, Outcome
 from volar.envs import make_env
 from volar.envs.rollout import run_episode
 from volar.envs.tabletop.world import HIGH, LOW, Tabletop
@@ -25,6 +25,7 @@ from volar.reasoning.conversation import Conversation, Exchange
 from volar.reasoning.critic import Shift, Situation, Tried, Verdict, corrections_used
 from volar.reasoning.following import Follower, Patience
 from volar.reasoning.language_model import Answer, Endpoint, EndpointConfig, LanguageModel, Message
+from volar.reasoning.model_critic import ModelJudge
 from volar.reasoning.motion_plan import begin, commanded, followed, foresee, plan_raw, plan_request
 from volar.reasoning.motion_request import MotionRequest, Rhythm, Via, read_request
 from volar.reasoning.raw_weights import RawRequest, arm_response, crossing, read_weights
@@ -299,7 +300,7 @@ def policy(url: str, exchanges: list, **config: object) -> LanguagePrimitives:
 
 
 def run(
-    actor: LanguagePrimitives, task: str = "pick-place-red", seed: int = 3, steps: int = 800,
+    actor: Actor, task: str = "pick-place-red", seed: int = 3, steps: int = 800,
     cameras: Mapping[str, int] | None = None,
 ) -> Episode:  # fmt: skip
     env = make_env(f"tabletop/{task}", cameras=cameras or {})
@@ -531,6 +532,19 @@ class TestCorrections:
         assert "a little higher" in model.told[1] and "was not carried out" in model.told[1]
         assert len(asked) == 3 and "close the gripper after arrival" in asked[0] and not episode.success
         assert "trouble" not in episode.thoughts[-1].words
+
+    def test_the_model_itself_may_judge_by_what_the_policy_sees(self):
+        failed = {"success": False, "problem": "gripped beside it", "correction": "3 cm to the left"}
+        model = Says(WRONG, {"success": False}, failed, PICK[0], {"success": True}, {"done": True})
+        actor = LanguagePrimitives(
+            LanguagePrimitives.Config(decompose=False, corrections=2), model, SimulatorPerception(),
+            spec=Tabletop("push").spec, box=Box(low=np.array(LOW), high=np.array(HIGH)), judge=ModelJudge(),
+        )  # fmt: skip
+        episode = run(actor, steps=300)
+        assert "Before:\n- red cube: (0.118, 0.022, 0.012)" in model.told[1] and "gripper closed" in model.told[1]
+        assert "needs a correction" in model.told[2] and "gripped beside it. 3 cm to the left." in model.told[3]
+        assert "(failed" not in model.told[5] and corrections_used(episode.thoughts) == 1
+        assert episode.privileged == ("simulator state: names, places and sizes of objects",)
 
     def test_corrections_and_who_gives_them_go_together(self):
         config, spec = LanguagePrimitives.Config(corrections=2), Tabletop("push").spec

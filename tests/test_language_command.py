@@ -8,7 +8,10 @@ import pytest
 from test_language import completion, says, scripted, send, serving
 
 from volar.cli import main
+from volar.cli.language_summary import by_corrections
 from volar.core.errors import ConfigError
+from volar.core.robot import Episode, Job, Outcome
+from volar.core.thoughts import Thought
 from volar.evaluation.records import read
 from volar.policies.language_folder import MODELS, PERCEPTIONS, Part, load_language, read_language
 from volar.reasoning.language_model import Message
@@ -73,6 +76,20 @@ class TestFolder:
             read_language(folder)
 
 
+class TestSummary:
+    def test_a_success_counts_from_the_number_of_corrections_that_it_took(self):
+        def episode(success: bool, corrections: int) -> Episode:
+            words = {"correction": f"{corrections}: go left"} if corrections else {}
+            return Episode(
+                job=Job(task=TASK, seed=0, arm="policy", max_steps=1), instruction="", steps=1, first_observation="",
+                outcome=Outcome.SUCCESS if success else Outcome.TIME_OUT, executed_per_chunk=1,
+                thoughts=(Thought(), Thought(words=words)),
+            )  # fmt: skip
+
+        some = [episode(True, 0), episode(True, 2), episode(False, 0), episode(False, 1)]
+        assert [row["successes"] for row in by_corrections(some)] == [1, 1, 2]
+
+
 class TestCommands:
     def test_plan_tells_the_first_motion_and_moves_nothing(self, tmp_path, capsys, monkeypatch):
         folder = write(tmp_path / "policy")
@@ -93,7 +110,7 @@ class TestCommands:
             shown = told(capsys, *arguments, "--max-steps", "4")
         assert shown["outcome"] == "time_out" and shown["tokens_written"] == 7 and shown["exchanges"] == 1
 
-    def test_evaluates_like_a_checkpoint_with_thoughts_and_cost_beside_the_records(self, tmp_path, monkeypatch):
+    def test_evaluates_like_a_checkpoint_with_thoughts_and_cost_beside_the_records(self, tmp_path, capsys, monkeypatch):
         folder, out = write(tmp_path / "policy"), tmp_path / "run"
         refuses = lambda handler, body: send(handler, completion(None, refusal="I cannot"))  # noqa: E731
         evaluate = ["evaluate", str(folder), "--out", str(out), "--execute", "2", "--tasks", TASK, "--episodes", "2",
@@ -108,6 +125,10 @@ class TestCommands:
         )
         assert first.privileged == ("simulator state: names, places and sizes of objects",)
         assert "the model refuses: I cannot" in second.thoughts[0].words["trouble"] and second.outcome == "time_out"
+        summary = told(capsys, "language", "summary", str(out))
+        (row,) = summary["arms"]["policy"]["by_corrections"]
+        assert (row["corrections"], row["successes"], row["episodes"]) == (0, 0, 2)
+        assert summary["arms"]["policy"]["per_episode"]["given_up"] == 0.5 and summary["journal"]["tokens_read"] == 11
         lines = [json.loads(line) for line in (out / "language.jsonl").read_text().splitlines()]
         assert [line["scene"] for line in lines] == [first.first_observation]
         assert (lines[0]["read"], lines[0]["written"], lines[0]["seed"]) == (11, 7, 3)

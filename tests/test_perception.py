@@ -14,6 +14,7 @@ from volar.core.errors import ConfigError, EpisodeError
 from volar.core.objects import NamedObject
 from volar.core.robot import Observation
 from volar.envs import make_env
+from volar.envs.controls import BlankImages
 from volar.envs.tabletop.world import HIGH, LOW, Tabletop
 from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
@@ -97,6 +98,17 @@ class TestPictures:
         assert found.keys() == true.keys() and perception.privileged == ()
         for name, there in true.items():
             assert np.abs(found[name].position - there.position)[:2].max() < 0.01, name
+
+    def test_without_its_pictures_it_sees_nothing_and_holds_still(self):
+        env = Tabletop("pick-place-red", cameras={"front": 96})
+        box = Box(low=np.array(LOW), high=np.array(HIGH))
+        actor = LanguagePrimitives(
+            LanguagePrimitives.Config(), Says(), DetectorPerception(NAMES, Colours()), spec=env.spec, box=box
+        )
+        env.close()
+        episode = run(BlankImages(actor), steps=8, cameras={"front": 96})
+        assert episode.error is None and "in sight" in episode.thoughts[-1].words["trouble"]
+        assert episode.trajectory is not None and np.abs(episode.trajectory.actions[:, :3]).max() == 0
 
     def test_a_cube_goes_into_the_bowl_by_pictures_alone(self):
         model = Says(PICK[0], PICK[1], PICK[2], PICK[3])

@@ -9,7 +9,9 @@ COMMANDS: dict[str, str] = {
     "write": "a folder that acts as a policy wherever a checkpoint does: evaluate, compare, report",
     "plan": "the first motion that it would make, in words; nothing moves",
     "run": "one episode, told motion by motion; --confirm asks a person before each",
+    "summary": "of an evaluation: success by the number of corrections, and what the model cost",
     "tune": "a small language model taught offline to set movement primitives; the local back end takes it",
+    "exam": "what such a model, or SmolLM2 as it is, gets right of questions that no lesson had",
 }
 
 

@@ -34,11 +34,13 @@ class Write:
     model_options: tuple[str, ...] = ()
     """key=value of the back end, such as temperature=0.2, key='$NAME_OF_A_VARIABLE', folder=./model"""
     perception: str = "simulator"
-    """who says what stands where: simulator (privileged), or package.module:Class"""
+    """who says what stands where: simulator (privileged), detector, or package.module:Class"""
     perception_options: tuple[str, ...] = ()
-    """key=value of the perception"""
+    """key=value of the perception: of detector, names='["red cube"]' and detector=open-vocabulary or endpoint with
+    what they take, such as weights=./owlv2"""
     critic: str | None = None
-    """who judges every motion and corrects it: scripted (privileged), or package.module:Class"""
+    """who judges every motion and corrects it: scripted (privileged), model (the language model itself), or
+    package.module:Class"""
     critic_options: tuple[str, ...] = ()
     """key=value of the critic: of scripted, advice=directions, random or bare, the last two being its controls"""
     options: tuple[str, ...] = ()

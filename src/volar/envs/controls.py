@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from volar.core.errors import ConfigError
-from volar.core.robot import Actor, Chunk, Observation, PrivilegedActor, RobotSpec
+from volar.core.robot import Actor, Chunk, Env, Observation, PrivilegedActor, RobotSpec
 
 
 class RandomActor(Actor):
@@ -52,17 +52,21 @@ class OpenLoop(Actor):
         return Chunk(actions=self._actions[[min(self._step, len(self._actions)) - 1]], execute=1, evaluations=0)
 
 
-class BlankImages(Actor):
+class BlankImages(PrivilegedActor):
     """Another actor with black pictures in place of the real ones; instruction and proprioception stay."""
 
     def __init__(self, actor: Actor) -> None:
-        if isinstance(actor, PrivilegedActor):
+        if isinstance(actor, PrivilegedActor) and not actor.uses_images:
             raise ConfigError(f"{type(actor).__name__} reads the simulator, so blanking its pictures shows nothing.")
         self._actor = actor
         self.privileged, self.uses_images = actor.privileged, actor.uses_images
 
     def reset(self, seed: int) -> None:
         self._actor.reset(seed)
+
+    def bind(self, env: Env) -> None:
+        if isinstance(self._actor, PrivilegedActor):
+            self._actor.bind(env)
 
     def act(self, observation: Observation) -> Chunk:
         blank = {name: np.zeros_like(image) for name, image in observation.images.items()}

