@@ -35,8 +35,9 @@ _CHOICE = re.compile(r"\(([^()]*)\)")
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """right: what the answer must mean."""
+    """said: the instruction, or the sub-task in words. right: what the answer must mean."""
 
+    said: str
     asked: tuple[Message, ...]
     answer: str
     right: SubTask | MotionRequest
@@ -59,12 +60,14 @@ def lesson(seed: int, nouns: Nouns = TAUGHT, *, kept_back: bool = False) -> Less
         if random.random() < 0.25 and (others := [each for each in table.errands if each.thing != errand.thing]):
             errands.append(others[random.integers(len(others))])
         chosen = next_subtask(errands, table.objects, table.hand, closed=table.closed)
-        asked = subtask_question(scene, _said(random, errands, table, kept_back=kept_back))
-        questions = [Question(asked=tuple(asked), answer=subtask_answer(chosen), right=chosen)]
+        task = _said(random, errands, table, kept_back=kept_back)
+        asked = subtask_question(scene, task)
+        questions = [Question(said=task, asked=tuple(asked), answer=subtask_answer(chosen), right=chosen)]
         if chosen.subtask != "done":
             request = parameters(chosen, table.objects, table.hand, closed=table.closed)
             asked = parameters_question(scene, chosen)
-            questions.append(Question(asked=tuple(asked), answer=parameters_answer(request), right=request))
+            words = f"{chosen.subtask} {chosen.object}. {chosen.note}".strip()
+            questions.append(Question(said=words, asked=tuple(asked), answer=parameters_answer(request), right=request))
         for each in questions:
             found.setdefault(each.answer if chosen.subtask == "reach" else each.asked[-1].text, each)
     return Lesson(table=table, questions=tuple(found.values()))

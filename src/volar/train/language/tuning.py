@@ -19,7 +19,6 @@ from volar.train.language.lessons import Lesson, lesson
 
 SCALE = 2.0
 PADDING = -1
-EXAM_SEEDS = 1 << 40  # lessons of an exam are numbered from here on
 
 
 @dataclass(frozen=True, kw_only=True)
