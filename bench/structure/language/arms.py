@@ -4,6 +4,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from volar.reasoning.scene_rules import destination
 from volar.reasoning.scripted_critic import ScriptedJudge
 
 HEEDLESS = Patience(lag=1e6)  # a primitive that does not wait for the hand
+BLUR = 0.008  # metres: standard deviation of what blurred perception is off by
 HASTY = 0.3  # metres per second; the hand makes 0.2 along an axis
 SPEC = make_env("tabletop/push", cameras={}).spec
 RAW = {"raw zeros": "zeros", "raw early": "early", "raw by index": "by index", "raw solved": "solved"}
@@ -37,7 +39,7 @@ def make(arm: str, seed: int, models: Path) -> Actor:
     if way == "expert":
         return make_expert("tabletop/push")
     if way == "waypoints":
-        return Waypoints()
+        return Waypoints(seed if "blurred" in changes else None)
     if way.startswith("clone@"):
         from volar.policies.actor import load_policy
 
@@ -57,9 +59,29 @@ def make(arm: str, seed: int, models: Path) -> Actor:
     )  # fmt: skip
     space = naming_world(make_env("tabletop/push", cameras={})).workspace()
     return LanguagePrimitives(
-        config, model, SimulatorPerception(), spec=SPEC, box=Box(low=np.array(space.low), high=np.array(space.high)),
+        config, model, Blurred(seed) if "blurred" in changes else SimulatorPerception(), spec=SPEC, box=Box(low=np.array(space.low), high=np.array(space.high)),
         judge=None if advice is None else ScriptedJudge(advice),
     )  # fmt: skip
+
+
+class Blurred(SimulatorPerception):
+    """The simulator's word, every thing out of its place by the same error all the episode, as by a detector whose
+    camera is not quite where it is thought to be."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def objects(self, observation: Observation) -> Mapping[str, NamedObject]:
+        return blurred(super().objects(observation), self._seed)
+
+
+def blurred(objects: Mapping[str, NamedObject], seed: int) -> Mapping[str, NamedObject]:
+    """Off by BLUR in x and y, drawn for each name."""
+    errors = np.random.default_rng([seed, 0x626C7572]).normal(0.0, BLUR, (len(objects), 2))
+    return {
+        name: replace(thing, position=thing.position + np.append(error, 0.0))
+        for (name, thing), error in zip(objects.items(), errors, strict=True)
+    }
 
 
 class Erring(LanguageModel):
@@ -147,6 +169,10 @@ class Waypoints(PrivilegedActor):
     privileged = ("simulator state: names, places and sizes of objects",)
     stride, tolerance, patience = 0.008, 0.012, 10  # metres per step and of arrival; steps to wait for it
 
+    def __init__(self, blur: int | None = None) -> None:
+        """blur: seed of the perception's error; None for none."""
+        self._blur = blur
+
     def reset(self, seed: int) -> None:
         self._points: list[tuple[Float64[np.ndarray, " 3"], float, int]] | None = None
 
@@ -156,7 +182,9 @@ class Waypoints(PrivilegedActor):
     def act(self, observation: Observation) -> Chunk:
         hand = observation.proprioception[:3].astype(np.float64)
         if self._points is None:
-            self._points = dense(self._world.named_objects(), hand, observation.instruction)
+            objects = self._world.named_objects()
+            seen = objects if self._blur is None else blurred(objects, self._blur)
+            self._points = dense(seen, hand, observation.instruction)
             self._waited = 0
         point, gripper, hold = self._points[0]
         self._waited += 1

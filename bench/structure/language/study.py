@@ -48,6 +48,12 @@ PARTS = {
     "L2": Part(arms=("straight", "vias", *RAW), tasks=SCREENS, scenes=200, steps=1200),
     "L2 slow": Part(arms=("slow vias",), tasks=SCREENS[:2], scenes=200, steps=1200),
     "L1": Part(arms=("straight", "vias", *RAW, "waypoints", "expert"), tasks=PILLARS, scenes=60, steps=500),
+    "L1 blurred": Part(
+        arms=("vias, blurred", "raw early, blurred", "raw solved, blurred", "waypoints, blurred"),
+        tasks=PILLARS,
+        scenes=60,
+        steps=500,
+    ),
     "L3": Part(
         arms=("vias", "vias, erring", *CORRECTED),
         tasks=("pick-place-red", "horizon-1", *PILLARS[1:]),
