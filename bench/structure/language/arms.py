@@ -25,7 +25,7 @@ from volar.reasoning.scene_rules import destination
 from volar.reasoning.scripted_critic import ScriptedJudge
 
 HEEDLESS = Patience(lag=1e6)  # a primitive that does not wait for the hand
-BLUR = 0.008  # metres: standard deviation of what blurred perception is off by
+BLUR = 0.012  # metres: standard deviation of what blurred perception is off by
 HASTY = 0.3  # metres per second; the hand makes 0.2 along an axis
 SPEC = make_env("tabletop/push", cameras={}).spec
 RAW = {"raw zeros": "zeros", "raw early": "early", "raw by index": "by index", "raw solved": "solved"}
@@ -57,9 +57,10 @@ def make(arm: str, seed: int, models: Path) -> Actor:
         raw=raw, decompose="whole" not in changes, corrections=corrections, raw_duration=1.5 if hasty else 4.0,
         execute=4, patience=HEEDLESS if "heedless" in changes else Patience(),
     )  # fmt: skip
+    perception = Blurred(seed) if "blurred" in changes else SimulatorPerception()
     space = naming_world(make_env("tabletop/push", cameras={})).workspace()
     return LanguagePrimitives(
-        config, model, Blurred(seed) if "blurred" in changes else SimulatorPerception(), spec=SPEC, box=Box(low=np.array(space.low), high=np.array(space.high)),
+        config, model, perception, spec=SPEC, box=Box(low=np.array(space.low), high=np.array(space.high)),
         judge=None if advice is None else ScriptedJudge(advice),
     )  # fmt: skip
 

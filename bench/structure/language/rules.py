@@ -187,7 +187,9 @@ def in_the_way(scene: Scene, goal: Float64[np.ndarray, " 3"], place: str) -> Pas
 
 
 def vias_past(passing: Passing, lift: Via) -> tuple[Via, ...]:
-    shares = [float(np.clip(passing.fraction + step * passing.half, 0.05, 0.95)) for step in (-1, 0, 1)]
+    # Not sooner than half way to it: being aside at once is more than a motion from rest can do.
+    low = max(0.05, passing.fraction / 2)
+    shares = [float(np.clip(passing.fraction + step * passing.half, low, 0.95)) for step in (-1, 0, 1)]
     metres = float(np.clip(passing.side, -0.2, 0.2))
     past = tuple(
         Via(at_fraction=round(share, 3), axis=("x", "y", "z")[passing.axis], clearance_m=round(metres, 3))
