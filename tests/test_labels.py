@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,10 @@ def test_regions_order_and_next_point_by_hand() -> None:
     thoughts = label(course_of(hand, "." * 12 + "#" * 20), wanted)
     before, between, after = thoughts[0], thoughts[20], thoughts[35]
     right, left = (0.625, 0.5), (0.375, 0.5)
+    # The action of frame 12 closes the gripper; what is seen before it still leads there.
+    for frame, place in ((12, right), (13, left)):
+        (point,) = (mark for mark in thoughts[frame].marks if not any(mark.size) and not mark.order)
+        assert point.centre == pytest.approx(place)
     assert [mark.centre for mark in before.marks if mark.role == "next" and not mark.order] == [pytest.approx(right)]
     assert [mark.centre for mark in between.marks if mark.role == "next" and not mark.order] == [pytest.approx(left)]
     for thought, done in ((before, (False, False)), (between, (True, False)), (after, (True, True))):
@@ -279,6 +284,21 @@ def test_regions_order_and_next_point_by_hand() -> None:
         "grasp it", "bring it to its place", "finish",
     ]  # fmt: skip
     assert after.words["plan"] == "1. grasp it 2. bring it to its place"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "plan"),
+    [
+        ("put the red cube into the bowl", "1. grasp the red cube 2. bring the red cube to the bowl"),
+        ("Pick up a blue mug and drop it into the tray.", "1. grasp the blue mug 2. bring the blue mug to the tray"),
+        ("put the cup on the shelf, then the fork in the drawer", "1. grasp it 2. bring it to its place"),
+        ("tidy up", "1. grasp it 2. bring it to its place"),
+    ],
+)
+def test_names_come_from_an_instruction_that_says_one_thing_and_one_place(instruction: str, plan: str) -> None:
+    hand = np.zeros((40, 3))
+    course = replace(course_of(hand, "." * 12 + "#" * 20), instructions=(instruction,) * 40)
+    assert label(course, Wanted(marks=(), words=("plan",), cameras=(), directions=None))[0].words["plan"] == plan
 
 
 def test_what_lies_outside_the_picture_has_no_mark() -> None:

@@ -11,7 +11,7 @@ from volar.data.labels.course import Course
 from volar.data.labels.keyframes import tell
 from volar.data.labels.marks import MARKERS, SIMULATED, Scene, object_words, path_words
 from volar.data.labels.moves import Directions, motion_words, move_words
-from volar.data.labels.stages import plan, subtasks
+from volar.data.labels.stages import named, plan, subtasks
 
 Segment = Callable[["Wanted", Scene], Sequence[str]]
 
@@ -59,8 +59,12 @@ def _every(text: Callable[[Scene, int], str]) -> Segment:
     return lambda wanted, scene: [text(scene, frame) for frame in range(len(scene.course.hand))]
 
 
+def _subtask(wanted: Wanted, scene: Scene) -> tuple[str, ...]:
+    return subtasks(named(scene.story, scene.course.instructions))
+
+
 def _plan(wanted: Wanted, scene: Scene) -> list[str]:
-    return [plan(subtasks(scene.story))] * len(scene.course.hand)
+    return [plan(_subtask(wanted, scene))] * len(scene.course.hand)
 
 
 def _directions(wanted: Wanted) -> Directions:
@@ -72,7 +76,7 @@ SEGMENTS: Final[dict[str, Segment]] = {
     "task": lambda wanted, scene: scene.course.instructions,
     "plan": _plan,
     "objects": _every(object_words),
-    "subtask": lambda wanted, scene: subtasks(scene.story),
+    "subtask": _subtask,
     "move": lambda wanted, scene: move_words(scene.course, _directions(wanted)),
     "gripper": _every(path_words),
     "motion": lambda wanted, scene: motion_words(scene.course, _directions(wanted)),

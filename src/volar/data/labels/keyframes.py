@@ -26,7 +26,8 @@ BESIDE: Final = 0.03  # metres beyond the sizes of two things, seen from above, 
 
 @dataclass(frozen=True, kw_only=True)
 class Keyframe:
-    """From `frame` on it has happened. thing: what it is about, where objects are known."""
+    """The action of `frame` does it, so that it has happened from the next frame on. thing: what it is about, where
+    objects are known."""
 
     frame: int
     kind: Kind
@@ -35,8 +36,8 @@ class Keyframe:
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """Something goes from one place to another: it is taken, or touched, at frame `begin` and is there at frame `end`.
-    thing, place: names of what moves and of what it is put at, where objects are known. held: between the fingers."""
+    """Something goes from one place to another: the action of frame `begin` takes or touches it, that of frame `end`
+    leaves it. thing, place: names of what moves and of what it is put at, where objects are known. held: between the fingers."""
 
     begin: int
     end: int

@@ -37,7 +37,7 @@ Marker = Callable[[Scene, int], list[Mark]]
 
 def next_point(scene: Scene, frame: int) -> list[Mark]:
     """Where the hand will be at the next keyframe; at the end, where it is."""
-    coming = [keyframe for keyframe in scene.story.keyframes if keyframe.frame > frame] or scene.story.keyframes[-1:]
+    coming = [keyframe for keyframe in scene.story.keyframes if keyframe.frame >= frame] or scene.story.keyframes[-1:]
     return _points(scene, coming[0].frame, order=0, done=False)
 
 
@@ -46,7 +46,7 @@ def ordered_points(scene: Scene, frame: int) -> list[Mark]:
     return [
         mark
         for order, keyframe in enumerate(scene.story.keyframes, start=1)
-        for mark in _points(scene, keyframe.frame, order=order, done=keyframe.frame <= frame)
+        for mark in _points(scene, keyframe.frame, order=order, done=keyframe.frame < frame)
     ]
 
 
@@ -55,11 +55,11 @@ def regions(scene: Scene, frame: int) -> list[Mark]:
     transfers = scene.story.transfers
     if not transfers:
         return []
-    now = next((transfer for transfer in transfers if transfer.end > frame), transfers[-1])
+    now = next((transfer for transfer in transfers if transfer.end >= frame), transfers[-1])
     source, destination = _source(scene.course, now), _destination(scene.course, now)
     return [
-        *_boxes(scene, source, role="source", done=now.begin <= frame),
-        *_boxes(scene, destination, role="destination", done=now.end <= frame),
+        *_boxes(scene, source, role="source", done=now.begin < frame),
+        *_boxes(scene, destination, role="destination", done=now.end < frame),
     ]
 
 
