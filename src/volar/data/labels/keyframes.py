@@ -37,7 +37,8 @@ class Keyframe:
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
     """Something goes from one place to another: the action of frame `begin` takes or touches it, that of frame `end`
-    leaves it. thing, place: names of what moves and of what it is put at, where objects are known. held: between the fingers."""
+    leaves it. thing, place: names of what moves and of what it is put at, where objects are known. held: between the
+    fingers."""
 
     begin: int
     end: int
