@@ -1,0 +1,117 @@
+"""What the study of visual primitives trains and which cells it runs: plain data. One backbone, one decoder, equal
+steps; what differs is told here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from volar.envs.tabletop.tasks import sort
+from volar.policies.config import Option, PolicyConfig
+from volar.train.config import TrainConfig
+
+SEEDS = (0, 1, 2)  # of training
+HORIZON, EXECUTE, STEPS = 8, 8, 3000
+FIRST_SCENE = 100_000  # demonstrations begin at 0
+CAMERA, PIXELS = "top", 224  # a virtual camera: the policies see numbers, and marks are places on its picture
+DEMONSTRATIONS = (10, 30, 150)  # of each of the six trained tasks; the last is what all other parts have
+ERRORS, DELAYS = (4, 8, 16), (4, 12)  # of the labels: pixels, frames of 50 ms
+POINT_FLOPS = 1.18  # of a training step with points, relative to one without; as counted in compute.json
+POINTED = (2, 4, 8, 16)  # pixels that a pointer is off at run time
+
+Thinker = Literal["itself", "oracle", "shuffled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way to train. data: folder among the study's data sets. reasoner: options of `visual`, None for none. steps:
+    of the gradient."""
+
+    data: str = "labelled"
+    reasoner: Mapping[str, Option] | None = field(default_factory=dict)
+    steps: int = STEPS
+
+
+VARIANTS = {
+    "none": Variant(reasoner=None),
+    "none, longer": Variant(reasoner=None, steps=round(STEPS * POINT_FLOPS)),
+    "point": Variant(),
+    "auxiliary": Variant(reasoner={"inject": "none"}),
+    "box": Variant(data="boxed", reasoner={"form": "box"}),
+    "regions": Variant(reasoner={"form": "regions"}),
+    "markers": Variant(reasoner={"form": "markers"}),
+    **{f"error-{pixels}": Variant(data=f"error-{pixels}") for pixels in ERRORS},
+    **{f"late-{frames}": Variant(data=f"late-{frames}") for frames in DELAYS},
+    **{f"{name}-{count}": Variant(data=f"labelled-{count}", reasoner=options)
+       for count in DEMONSTRATIONS[:-1] for name, options in (("none", None), ("point", {}))},
+    "none-by": Variant(data="by", reasoner=None),
+    "point-by": Variant(data="by"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One way to run a trained variant. by: whose thoughts it follows. off: pixels that they are moved, in a direction
+    drawn for the episode. tasks: name -> scenes a training meets."""
+
+    variant: str
+    by: Thinker = "itself"
+    off: float = 0.0
+    tasks: Mapping[str, int]
+    max_steps: int = 160
+
+
+PAIRS = {**dict.fromkeys(sort.TRAINED, 12), **dict.fromkeys(sort.HELD_OUT, 24)}
+STRAIGHT = dict.fromkeys(sort.STRAIGHT, 12)
+DETOURS = dict.fromkeys(tuple(sort.BY)[::2], 12)
+
+
+def pairs(variant: str, by: Thinker = "itself", off: float = 0.0) -> Cell:
+    return Cell(variant=variant, by=by, off=off, tasks=PAIRS)
+
+
+def straight(variant: str, by: Thinker = "itself") -> Cell:
+    return Cell(variant=variant, by=by, tasks=STRAIGHT)
+
+
+def detours(variant: str) -> Cell:
+    return Cell(variant=variant, tasks=DETOURS, max_steps=280)
+
+
+PARTS: Mapping[str, Mapping[str, Cell]] = {
+    "P1": {
+        "none": pairs("none"), "point": pairs("point"), "auxiliary": pairs("auxiliary"),
+        "point/oracle": pairs("point", "oracle"), "point/shuffled": pairs("point", "shuffled"),
+    },
+    "P1, equal FLOPs": {"none, longer": pairs("none, longer")},
+    "P5": {
+        **{f"point/oracle+{pixels}": pairs("point", "oracle", pixels) for pixels in POINTED},
+        **{name: pairs(name) for name in ("error-8", "error-16", "late-12")},
+    },
+    "P6": {name: pairs(name) for name in VARIANTS if name.endswith(tuple(f"-{count}" for count in DEMONSTRATIONS[:-1]))
+           and name.startswith(("none", "point"))},
+    "P4": {name: pairs(name) for name in ("box", "regions", "markers")},
+    "P2": {
+        **{f"{name}, straight": straight(name) for name in ("none-by", "point-by")},
+        "point-by/oracle, straight": straight("point-by", "oracle"),
+        **{f"{name}, detours": detours(name) for name in ("none-by", "point-by")},
+    },
+    "P5, smaller": {name: pairs(name) for name in ("error-4", "late-4")},
+}  # fmt: skip
+
+
+def recipe(variant: str, seed: int) -> TrainConfig:
+    options, steps = VARIANTS[variant].reasoner, VARIANTS[variant].steps
+    return TrainConfig(
+        policy=PolicyConfig(
+            backbone="state", decoder="regression", horizon=HORIZON, normalise_action="min_max",
+            normalise_proprioception="mean_std", backbone_options={"width": 64, "depth": 1},
+            reasoner=None if options is None else "visual", reasoner_options=dict(options or {}),
+        ),
+        steps=steps, batch=64, learning_rate=3e-3, seed=seed, validate_every=steps, checkpoint_every=steps,
+        log_every=100,
+    )  # fmt: skip
+
+
+def run_folder(out: Path, variant: str, seed: int) -> Path:
+    return out / "train" / f"{variant}-{seed}"
