@@ -13,7 +13,7 @@ import regex
 from volar.core.errors import ConfigError
 
 NUMBER, WHOLE = r"-?\d{1,2}(?:\.\d{1,3})?", r"-?\d{1,3}"
-TEXT = r'"[^"\\\n]{0,120}"'
+TEXT = r'"[^"\\\x00-\x1f]{0,120}"'  # JSON allows no control characters
 MOST_ITEMS = 8  # of a list without a limit
 PRINTED = "".join(chr(code) for code in range(32, 127))
 
