@@ -28,8 +28,8 @@ STAGES: Mapping[str, Callable[[Row], bool]] = {
     PLACED: lambda row: bool(row["success"]),
 }
 AGAINST = (
-    ("point", "none"), ("point", "none, longer"), ("point", "auxiliary"), ("auxiliary", "none"), ("point/oracle", "point"),
-    ("point/oracle", "none"), ("point/shuffled", "point"),
+    *(("point", name) for name in ("none", "none-longer", "auxiliary")), ("auxiliary", "none"),
+    ("point/oracle", "point"), ("point/oracle", "none"), ("point/shuffled", "point"),
     *((form, "point") for form in ("box", "regions", "markers")),
     *((f"point/oracle+{pixels}", "point/oracle") for pixels in POINTED),
     *((f"error-{pixels}", "point") for pixels in ERRORS), *((f"late-{frames}", "point") for frames in DELAYS),

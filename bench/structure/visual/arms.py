@@ -34,7 +34,7 @@ class Variant:
 
 VARIANTS = {
     "none": Variant(reasoner=None),
-    "none, longer": Variant(reasoner=None, steps=round(STEPS * POINT_FLOPS)),
+    "none-longer": Variant(reasoner=None, steps=round(STEPS * POINT_FLOPS)),
     "point": Variant(),
     "auxiliary": Variant(reasoner={"inject": "none"}),
     "box": Variant(data="boxed", reasoner={"form": "box"}),
@@ -83,7 +83,7 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
         "none": pairs("none"), "point": pairs("point"), "auxiliary": pairs("auxiliary"),
         "point/oracle": pairs("point", "oracle"), "point/shuffled": pairs("point", "shuffled"),
     },
-    "P1, equal FLOPs": {"none, longer": pairs("none, longer")},
+    "P1, equal FLOPs": {"none-longer": pairs("none-longer")},
     "P5": {
         **{f"point/oracle+{pixels}": pairs("point", "oracle", pixels) for pixels in POINTED},
         **{name: pairs(name) for name in ("error-8", "error-16", "late-12")},
