@@ -8,6 +8,7 @@ from typing import Any
 from volar.cli.compare import Compare
 from volar.cli.entrants import Entrant, arm_plan, data_hash, enter, match_entrants, read_recipes
 from volar.cli.evaluate import first_looks, one_environment, other_instruction
+from volar.cli.guides import THINKING, require_reasoner
 from volar.cli.settings import apply_settings
 from volar.comparison.matching import Matched
 from volar.comparison.protocol import FILE, Protocol, read_protocol
@@ -68,6 +69,7 @@ def make_plan(command: Compare) -> Plan:
         _require_paired(entrants, scenes, looks)
     if command.data is not None:
         _require_unseen(command.data, scenes)
+    _require_thoughts(command, entrants)
     if robot is not None and "shuffled_instruction" in command.controls:
         for task in scenes.tasks:
             other_instruction(scenes.tasks, task, scenes.first_seed)
@@ -169,6 +171,17 @@ def _scenes(command: Compare, entrants: Sequence[Entrant]) -> _Scenes:
     steps = [step for each in foreign for step in each.facts().max_steps]
     max_steps = command.max_steps if command.max_steps is not None else max(steps, default=MAX_STEPS)
     return _Scenes(tasks=tasks, first_seed=first, episodes=episodes, max_steps=max_steps)
+
+
+def _require_thoughts(command: Compare, entrants: Sequence[Entrant]) -> None:
+    """Where thoughts are to be replaced, somebody has some, and everybody who has tells how they are labelled."""
+    asked = [control for control in command.controls if control in THINKING]
+    thinking = [each for each in entrants if asked and each.foreign is None and each.allows(asked[0])]
+    if asked and not thinking:
+        raise ConfigError(f"No arm reasons, so {', '.join(asked)} would change nothing; leave it out.")
+    for each in thinking:
+        if each.policy is not None:
+            require_reasoner(each.name, each.policy, asked)
 
 
 def _one_robot(entrants: Sequence[Entrant]) -> RobotSpec | None:

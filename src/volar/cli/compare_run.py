@@ -11,6 +11,7 @@ from volar.cli.compare import Compare
 from volar.cli.compare_plan import Plan
 from volar.cli.entrants import Entrant, read_spending, scaled, train_member, typical_instruction
 from volar.cli.evaluate import one_environment, other_instruction, square_cameras
+from volar.cli.guides import THINKING
 from volar.comparison.ledger import Ledger, ledger_of, write_ledgers
 from volar.comparison.protocol import read_protocol
 from volar.comparison.session import Session, planned_jobs, run_session
@@ -24,7 +25,7 @@ from volar.envs.workers import Group
 from volar.evaluation.records import read
 from volar.evaluation.run import Arm, RunInfo
 
-OF_A_POLICY = ("shuffled_instruction", "blank_images")  # controls that each arm has of its own
+OF_A_POLICY = ("shuffled_instruction", "blank_images", *THINKING)  # controls that each arm has of its own
 
 
 def train_members(plan: Plan, command: Compare) -> dict[str, str]:
@@ -146,8 +147,7 @@ def _acting(plan: Plan, command: Compare, policies: Mapping[str, str]) -> dict[s
                 journal=command.out / JOURNAL,
             )  # fmt: skip
         for control in command.controls:
-            blind = control == "blank_images" and (entrant.policy or {}).get("blind", False)
-            if control in OF_A_POLICY and not blind:
+            if control in OF_A_POLICY and entrant.allows(control):
                 arms[f"{entrant.name}/{control}"] = replace(arms[members[0]], role=control)
     if arms:
         execute = next(iter(arms.values())).execute

@@ -8,6 +8,7 @@ from typing import Any
 
 from volar.cli.actors import read_token
 from volar.cli.evaluate import describe_policy, read_policy
+from volar.cli.guides import THINKING, reasoner_of
 from volar.cli.train import load_recipe
 from volar.comparison.matching import Contender, Matched, match
 from volar.comparison.protocol import ArmPlan
@@ -40,6 +41,14 @@ class Entrant:
     def members(self, seeds: Sequence[int]) -> tuple[str, ...]:
         """One per training seed for a recipe; else the arm itself."""
         return tuple(f"{self.name}@{seed}" for seed in seeds) if self.config and len(seeds) > 1 else (self.name,)
+
+    def allows(self, control: str) -> bool:
+        """Whether the control takes away something that the arm has."""
+        if control == "blank_images":
+            return not (self.policy or {}).get("blind", False)
+        if control in THINKING:
+            return (self.config.policy.reasoner if self.config else reasoner_of(self.policy or {})) is not None
+        return True
 
 
 def enter(
@@ -106,7 +115,8 @@ def _identity(entrant: Entrant, matched: Matched) -> dict[str, Any]:
 def _description(entrant: Entrant, matched: Matched) -> str:
     if entrant.config:
         policy = entrant.config.policy
-        words = f"{policy.backbone} + {policy.decoder}, trained for {matched.steps or entrant.config.steps} steps"
+        parts = " + ".join(filter(None, (policy.backbone, policy.reasoner, policy.decoder)))
+        words = f"{parts}, trained for {matched.steps or entrant.config.steps} steps"
     elif entrant.policy:
         words = describe_policy(entrant.policy)
     elif entrant.card:
@@ -178,8 +188,10 @@ def contender(entrant: Entrant, execute: int, *, axis: str, data: str | None, in
 
 
 def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data: str) -> Contender:
-    """Built with random weights, which cost the same as trained ones; a tokenizer is fitted as training will."""
+    """Built with random weights, which cost the same as trained ones; a tokenizer is fitted as training will. What a
+    reasoner learns is its labels; what it thinks before it has learned anything may be longer than afterwards."""
     from volar.core.model import FrozenVision
+    from volar.data.thoughts import read_thoughts
     from volar.data.windows import selected_frames
     from volar.policies.compute import count_policy, time_policy, time_training_step
     from volar.train.demonstrations import fit_vocabularies, new_policy, open_demonstrations
@@ -189,11 +201,13 @@ def _untrained(name: str, config: TrainConfig, execute: int, *, axis: str, data:
     fit_vocabularies(parts, policy, config)
     frozen = isinstance(policy.backbone, FrozenVision) and config.cache_features
     typical, timed = typical_instruction(dataset.tasks), axis == "train-seconds"
+    spread = [row * dataset.num_frames // config.batch for row in range(config.batch)]
+    labels = () if policy.reasoner is None else read_thoughts(dataset, spread)
     return Contender(
         name=name, steps=config.steps, samples_per_step=config.batch, scalable=True, stored_features=frozen,
         frames=len(selected_frames(dataset, config.stride)) if frozen else 0,
-        seconds_per_step=time_training_step(policy, rows=config.batch, stored=frozen) if timed else None,
-        execute=execute, counts=count_policy(policy, instruction=typical),
+        seconds_per_step=time_training_step(policy, rows=config.batch, stored=frozen, labels=labels) if timed else None,
+        execute=execute, counts=count_policy(policy, instruction=typical, rows=len(labels) or 2, labels=labels),
         timing=time_policy(policy, instruction=typical) if axis == "latency" else None,
     )  # fmt: skip
 

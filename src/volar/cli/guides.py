@@ -81,5 +81,7 @@ def guided(role: Role, actor: Actor, *, folder: Path, expert: PrivilegedActor, s
         raise ConfigError(f"Only a checkpoint can be told what to think, not {type(actor).__name__}.")
     if role == BY_HAND:
         return GuidedActor(actor, ByHand([Thought.from_json(thought) for thought in json.loads(said)]))
-    oracle = Oracle(expert, json.loads((folder / "config.json").read_text())["facts"]["labels"])
+    policy = json.loads((folder / "config.json").read_text())
+    require_reasoner(str(folder), policy, (role,))
+    oracle = Oracle(expert, policy["facts"]["labels"])
     return GuidedActor(actor, oracle if role == THINKING[0] else Shuffled(oracle))

@@ -20,7 +20,9 @@ from volar.evaluation.records import EpisodeRecord, read
 from volar.evaluation.run import Arm, Role, RunInfo, read_run
 
 NAMED = re.compile(r"([A-Za-z][\w.-]*)=(.+)", re.DOTALL)
-CONTROLS = ("shuffled_instruction", "blank_images", "random_actions", "expert")
+CONTROLS = (
+    "shuffled_instruction", "blank_images", "oracle_thoughts", "shuffled_thoughts", "random_actions", "expert",
+)  # fmt: skip
 # what --allow takes -> what it lets arms differ in
 ALLOWANCES = {
     "success-semantics": "when an episode counts as a success",

@@ -142,7 +142,10 @@ def guard_sentences(result: Result) -> list[Guard]:
             sentence=f"Every arm solves more than 95{SPACE}% of {listed(names[task] for task in easy.tasks)}: "
             f"nothing can be learnt from it here.{'' if easy.arms else harder}",
         ))  # fmt: skip
-    ignored = {"shuffled_instruction": ("the instruction", "language"), "blank_images": ("the images", "vision")}
+    ignored = {
+        "shuffled_instruction": ("the instruction", "language"), "blank_images": ("the images", "vision"),
+        "shuffled_thoughts": ("its own thoughts", "reasoning"),
+    }  # fmt: skip
     for control in result.controls:
         if control.check is not None and control.check.answer == "no" and control.role in ignored:
             what, sense = ignored[control.role]

@@ -108,9 +108,12 @@ def _read_thought(content: Mapping[str, Any]) -> Thought:
     words = {str(name): str(text) for name, text in content["words"].items()}
     ages = {str(name): int(age) for name, age in content["ages"].items()}
     marks = [
-        {**mark, "camera": str(mark["camera"]), "role": str(mark["role"]), "order": int(mark["order"])}
+        {
+            "camera": str(mark["camera"]), "role": str(mark["role"]), "order": int(mark["order"]),
+            "done": bool(mark["done"]), "centre": map(float, mark["centre"]), "size": map(float, mark["size"]),
+        }
         for mark in content["marks"]
-    ]
+    ]  # fmt: skip
     return Thought.from_json({"words": words, "ages": ages, "marks": marks, "tokens": int(content["tokens"])})
 
 

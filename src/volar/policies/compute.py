@@ -121,13 +121,15 @@ def time_policy(
     )
 
 
-def time_training_step(policy: Policy, *, rows: int, stored: bool, seed: int = 0, repeats: int = 5) -> float:
+def time_training_step(
+    policy: Policy, *, rows: int, stored: bool, seed: int = 0, repeats: int = 5, labels: Sequence[Thought] = ()
+) -> float:
     """Median seconds of forward and backward on `rows` made-up samples; the optimiser's share is left out.
 
-    stored: from stored features, where the backbone has such.
+    stored: from stored features, where the backbone has such. labels: as of `count_policy`.
     """
     with _undisturbed(policy, training=False) as twin:
-        seen = _labelled(twin, spec_batch(twin, rows=rows, instruction=INSTRUCTION, seed=seed), ())
+        seen = _labelled(twin, spec_batch(twin, rows=rows, instruction=INSTRUCTION, seed=seed), labels)
     if stored:
         seen = _stored(policy, seen)
     seconds = []

@@ -31,7 +31,7 @@ CAMERA = "camera "  # what `Directions.said` begins with where a camera says wha
 class _Trace:
     """Frames of an episode: what there was before each action. objects: none where the labels know no names either."""
 
-    hands: list[Float64[np.ndarray, " 6"]] = field(default_factory=list)
+    hands: list[Float64[np.ndarray, " _"]] = field(default_factory=list)
     actions: list[Float32[np.ndarray, " a"]] = field(default_factory=list)
     instructions: list[str] = field(default_factory=list)
     objects: list[Mapping[str, NamedObject]] = field(default_factory=list)
