@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_vlms
 import torch
 
 from volar.backbones import TABLE as BACKBONES
@@ -78,7 +79,7 @@ def remembered(thoughts: Sequence[Thought], event: bool) -> list[Recall]:
 
 
 def learn_labels(backbone: Backbone, visual: Visual, batch: Batch, steps: int) -> None:
-    optimizer = torch.optim.Adam([*backbone.parameters(), *visual.parameters()], lr=3e-3)
+    optimizer = torch.optim.Adam([*backbone.parameters(), *visual.parameters()], lr=5e-3)
     for step in range(steps):
         optimizer.zero_grad()
         visual.learn(batch, backbone.encode, generator=seeded(step)).loss.mean().backward()
@@ -136,7 +137,7 @@ def test_learns_to_mark(form, head):
     """After one batch has been learned, marks are where the labels are, and nowhere where there are none."""
     backbone, batch = new_backbone(), new_batch()
     visual = new_visual(form=form, head=head, inject="none", weight=1.0)
-    learn_labels(backbone, visual, batch, steps=120)
+    learn_labels(backbone, visual, batch, steps=80)
     thoughts = think(visual, backbone, batch).thoughts
     truth = think(visual, backbone, batch, given=list(batch.thoughts)).thoughts
     for row in range(2):
@@ -151,10 +152,27 @@ def test_learns_to_mark(form, head):
 def test_marks_of_a_virtual_camera_need_no_picture(head):
     backbone, batch = new_backbone("state", ()), new_batch(())
     visual = new_visual((), head=head, weight=1.0)
-    learn_labels(backbone, visual, batch, steps=80)
+    learn_labels(backbone, visual, batch, steps=60)
     marks = think(visual, backbone, batch).thoughts[1].marks
     assert [mark.camera for mark in marks] == ["front"]
     assert np.abs(np.subtract(marks[0].centre, label(1).marks[0].centre)).max() < 0.03
+
+
+@pytest.mark.parametrize("name", ["smolvlm", "florence2"])
+def test_marks_on_a_vision_language_model(name, tmp_path):
+    """Decoder-only and encoder-decoder: what is frozen stays so, and the marks and their channel learn all the same."""
+    folder = tiny_vlms.save(name, tmp_path / name)
+    cls = BACKBONES.load("hf")
+    config = cls.Config(model=str(folder), image_size=tiny_vlms.SIDES.get(name))
+    backbone = cls(config, cameras=(FRONT,), proprioception=4)
+    visual = new_visual(form="regions", head="tokens", inject="crop")
+    learned = visual.learn(new_batch(), backbone.encode, generator=seeded())
+    (learned.loss.mean() + learned.context.tokens.square().mean()).backward()
+    assert all(parameter.grad is not None for parameter in visual.parameters())
+    assert all(parameter.grad is None for parameter in backbone.vlm.parameters())
+    first = think(visual, backbone, new_batch())
+    later = think(visual, backbone, new_batch(), recalls=remembered(first.thoughts, event=False))
+    assert [each.marks for each in first.thoughts] == [each.marks for each in later.thoughts]
 
 
 def test_the_decoder_sees_the_share_of_truth_that_was_asked_for():
@@ -215,7 +233,7 @@ def test_what_was_taken_is_remembered_where_it_was():
     """A source that is taken cannot be seen any more: its old place stays, whatever is predicted for it now."""
     backbone, batch = new_backbone(), new_batch(rows=2)
     visual = new_visual(form="regions", weight=1.0, inject="none")
-    learn_labels(backbone, visual, batch, steps=100)
+    learn_labels(backbone, visual, batch, steps=80)
     old = Mark(camera="front", centre=(0.77, 0.23), size=(0.1, 0.1), role="source")
     recall = Recall(thought=Thought(marks=(old,), ages={"marks": 0}), event=True)
     first, second = think(visual, backbone, batch, recalls=[recall, recall]).thoughts
