@@ -9,7 +9,7 @@ from volar.core.errors import ConfigError
 from volar.nn.bpe import SYMBOL, PieceCoder
 
 BYTES = 256
-KEPT = 50_000  # words whose pieces are remembered
+KEPT = 50_000  # texts whose ids are remembered
 WORD = re.compile(r" ?[^\W\d_]+| ?\d| ?[^\w\s]|\s|_")  # a digit is a word of its own, so numbers keep their places
 
 
@@ -33,14 +33,13 @@ class Lexicon:
         return len(self._coder.pieces)
 
     def ids(self, text: str) -> list[int]:
-        return [piece for word in WORD.findall(_led(text)) for piece in self._ids_of(word)]
-
-    def _ids_of(self, word: str) -> list[int]:
-        ids = self._kept.get(word)
+        """Shared by all who ask for the same text: not to be changed."""
+        ids = self._kept.get(text)
         if ids is None:
-            ids = self._coder.encode_one(list(word.encode()))
+            words = WORD.findall(_led(text))
+            ids = [piece for word in words for piece in self._coder.encode_one(list(word.encode()))]
             if len(self._kept) < KEPT:
-                self._kept[word] = ids
+                self._kept[text] = ids
         return ids
 
     def text(self, ids: Iterable[int]) -> str:

@@ -68,17 +68,17 @@ class Speaker(nn.Module):
 
     def lay(self, segments: Sequence[int], texts: Sequence[Texts]) -> Laid:
         """texts: of each of `segments`, one per row."""
-        device, blocks = self.out.weight.device, []
+        blocks = []
         for segment, rows in zip(segments, texts, strict=True):
             wide = max((len(words) + 1 for words in rows if words is not None), default=0)
-            ids = torch.zeros(len(rows), wide, dtype=torch.long)
-            labels = torch.full_like(ids, IGNORED)
-            for row, words in enumerate(rows):
-                if words is not None:
-                    ids[row, : len(words) + 1] = torch.tensor([self._tag(segment), *words])
-                    labels[row, : len(words) + 1] = torch.tensor([*words, self.end])
-            blocks.append((ids, labels, torch.full((wide,), segment)))
-        ids, labels, segment = (torch.cat(parts, dim=-1).to(device) for parts in zip(*blocks, strict=True))
+            ids, labels = [], []
+            for words in rows:
+                spare = wide if words is None else wide - 1 - len(words)
+                ids.append([*([] if words is None else [self._tag(segment), *words]), *[0] * spare])
+                labels.append([*([] if words is None else [*words, self.end]), *[IGNORED] * spare])
+            blocks.append((torch.tensor(ids), torch.tensor(labels), torch.full((wide,), segment)))
+        parts = (torch.cat(each, dim=-1).long() for each in zip(*blocks, strict=True))
+        ids, labels, segment = (part.to(self.out.weight.device) for part in parts)
         return Laid(ids=ids, real=labels != IGNORED, labels=labels, segment=segment)
 
     def read(self, context: Context, laid: Laid, places: Int[Tensor, " b"]) -> Read:
