@@ -141,7 +141,8 @@ def train_clones(command: Train) -> None:
     from volar.train.loop import train
 
     data = command.models / "data"
-    collect(Collect(tasks=tuple(f"tabletop-state/{task}" for task in PILLARS), out=data, episodes=75, max_steps=150))
+    collect(Collect(tasks=tuple(f"tabletop-state/{task}" for task in PILLARS), out=data, episodes=75, max_steps=150,
+                    workers=0))  # fmt: skip
     for seed in range(len(CLONES)):
         config = TrainConfig(
             policy=PolicyConfig(
