@@ -104,6 +104,17 @@ def test_names_and_numbers_stay_on_the_picture() -> None:
     assert (plain != numbered).any()
 
 
+def test_names_do_not_cover_one_another() -> None:
+    first, second = (Mark(camera="top", centre=(0.5, 0.5), role=name) for name in ("red cube", "blue cube"))
+    alone, both = mark_picture(GREY, [first]), mark_picture(GREY, [first, second])
+    left = np.s_[:, : round(256 * 0.4)]
+    assert (alone[left] == 128).all()
+    assert (both[left] != 128).any()
+    crowd = mark_picture(GREY, [replace(first, role=f"thing {number}") for number in range(9)])
+    fewer = mark_picture(GREY, [replace(first, role=f"thing {number}") for number in range(4)])
+    assert (crowd == fewer).all(), "what has no room is left out"
+
+
 def test_small_pictures_grow_and_large_ones_do_not() -> None:
     for side, grown in ((32, 192), (96, 192), (100, 200), (256, 256)):
         picture = mark_picture(np.zeros((side, side, 3), np.uint8), [])
@@ -208,6 +219,8 @@ def test_thoughts_are_legible_on_the_page(browser: Chromium, run: Path, width: i
     assert "tokens thought per decision" in text
     assert "where the gripper acts next, done already." in text.replace("\N{NO-BREAK SPACE}", " ").replace("  ", " ")
     browser.evaluate("document.querySelector('.told').open = true")
+    shown = "(([image]) => image.getBoundingClientRect().height)(document.querySelectorAll('.strip.marked img'))"
+    assert browser.evaluate(shown) == 2 * LEGIBLE, "in their own size, to be scrolled"
     told = browser.evaluate("document.querySelector('.told').innerText")
     assert "pictures 1 to 2" in told
     assert "carry <it>" in told

@@ -16,7 +16,9 @@ LEGIBLE = 192  # pixels that a marked picture is high at least
 NEXT, SOURCE, DESTINATION, NAMED, DONE = "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 COLOURS = {"next": NEXT, "source": SOURCE, "destination": DESTINATION}  # by role; an object's name is NAMED
 HALO = "#000000"
-RING, LINE = 0.05, 0.0125  # radius of a point's ring and width of a line, in fractions of the picture's height
+# In fractions of the picture's height: the radius of a point's ring, the width of a line, the size of letters.
+RING, LINE, TEXT = 0.05, 0.0125, 0.065
+Frame = tuple[float, float, float, float]  # left, top, right, bottom, pixels
 
 
 def colour_of(mark: Mark) -> str:
@@ -25,18 +27,20 @@ def colour_of(mark: Mark) -> str:
 
 def mark_picture(picture: UInt8[np.ndarray, "h w 3"], marks: Sequence[Mark]) -> UInt8[np.ndarray, "H W 3"]:
     """The picture, a whole number of times larger so that it is at least `LEGIBLE` pixels high, with these marks, all
-    of which belong to it: a ring with a dot for a point, a box for a box; its order or its object's name beside it."""
+    of which belong to it: a ring with a dot for a point, a box for a box; its order or its object's name beside it,
+    where there is room for it."""
     factor = -(-LEGIBLE // len(picture))
-    image = Image.fromarray(picture).resize(
-        (picture.shape[1] * factor, len(picture) * factor), Image.Resampling.BICUBIC
-    )
+    size = picture.shape[1] * factor, len(picture) * factor
+    image = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
-    for mark in marks:
-        _draw(draw, mark, image.size)
+    frames = [_draw(draw, mark, size) for mark in marks]
+    taken: list[Frame] = []
+    for mark, frame in zip(marks, frames, strict=True):
+        taken += _tag(draw, mark, frame, size, taken)
     return np.asarray(image)
 
 
-def _draw(draw: ImageDraw.ImageDraw, mark: Mark, size: tuple[int, int]) -> None:
+def _draw(draw: ImageDraw.ImageDraw, mark: Mark, size: tuple[int, int]) -> Frame:
     (width, height), colour = size, colour_of(mark)
     x, y = mark.centre[0] * width, mark.centre[1] * height
     line, ring = max(2, round(LINE * height)), RING * height
@@ -50,16 +54,27 @@ def _draw(draw: ImageDraw.ImageDraw, mark: Mark, size: tuple[int, int]) -> None:
         shape = draw.rectangle
     for grown, ink, thick in ((line / 2, HALO, 2 * line), (0, colour, line)):
         shape((x - across - grown, y - up - grown, x + across + grown, y + up + grown), outline=ink, width=thick)
-    _tag(draw, mark, (x - across - line, x + across + line, y - up), size)
+    return x - across - line, y - up - line, x + across + line, y + up + line
 
 
-def _tag(draw: ImageDraw.ImageDraw, mark: Mark, room: tuple[float, float, float], size: tuple[int, int]) -> None:
-    """room: where the shape begins and ends from left to right, and its upper edge."""
+def _tag(
+    draw: ImageDraw.ImageDraw, mark: Mark, frame: Frame, size: tuple[int, int], taken: Sequence[Frame]
+) -> list[Frame]:  # fmt: skip
+    """Where the text was written, if there is any and a corner of the frame has room for it."""
     text = str(mark.order) if mark.order else "" if mark.role in COLOURS else mark.role
     if not text:
-        return
-    font = ImageFont.load_default(round(0.075 * size[1]))
-    _, _, long, low = draw.textbbox((0, 0), text, font=font, stroke_width=2)
-    left, right, top = room
-    place = (right if right + long <= size[0] else max(0, left - long), min(max(top, 0), size[1] - low))
-    draw.text(place, text, font=font, fill=colour_of(mark), stroke_width=2, stroke_fill=HALO)
+        return []
+    font = ImageFont.load_default(round(TEXT * size[1]))
+    _, _, long, high = draw.textbbox((0, 0), text, font=font, stroke_width=2)
+    for x in (frame[2], frame[0] - long):
+        for y in (max(frame[1], 0), min(frame[3], size[1]) - high):
+            place = (x, y, x + long, y + high)
+            inside = x >= 0 and place[2] <= size[0]
+            if inside and not any(_overlap(place, other) for other in taken):
+                draw.text((x, y), text, font=font, fill=colour_of(mark), stroke_width=2, stroke_fill=HALO)
+                return [place]
+    return []
+
+
+def _overlap(first: Frame, second: Frame) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]

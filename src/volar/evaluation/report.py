@@ -64,6 +64,10 @@ class ShownFilm:
     video: bool
     captions: tuple[Caption, ...]
 
+    @property
+    def marked(self) -> bool:
+        return any(thought.marks for thought in self.film.thoughts)
+
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
     """Summarise the run in `folder`, write the page to `out` (default: report.html in the folder) and `results.json`
