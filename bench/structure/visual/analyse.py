@@ -30,6 +30,8 @@ STAGES: Mapping[str, Callable[[Row], bool]] = {
 AGAINST = (
     *(("point", name) for name in ("none", "none-longer", "auxiliary")), ("auxiliary", "none"),
     ("point/oracle", "point"), ("point/oracle", "none"), ("point/shuffled", "point"),
+    *(("bottleneck", name) for name in ("none", "point")),
+    *((f"bottleneck/{by}", f"point/{by}") for by in ("oracle", "shuffled")), ("bottleneck/oracle", "bottleneck"),
     *((form, "point") for form in ("box", "regions", "markers")),
     *((f"point/oracle+{pixels}", "point/oracle") for pixels in POINTED),
     *((f"error-{pixels}", "point") for pixels in ERRORS), *((f"late-{frames}", "point") for frames in DELAYS),
@@ -156,7 +158,7 @@ def pages(found: Arms) -> str:
     for part in PARTS:
         if any(name in found for name in PARTS[part]):
             parts += [f"## {part}\n", rates(found, part)]
-    parts += ["## P3: stages\n", stages(found, tuple(PARTS["P1"]))]
+    parts += ["## P3: stages\n", stages(found, (*PARTS["P1"], *PARTS["P1, without words"]))]
     body = [
         (name, group, points(each["picked"]), points(each[PLACED]))
         for name, groups in differences(found).items() for group, each in groups.items()

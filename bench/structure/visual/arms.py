@@ -24,11 +24,12 @@ Thinker = Literal["itself", "oracle", "shuffled"]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way to train. data: folder among the study's data sets. reasoner: options of `visual`, None for none. steps:
-    of the gradient."""
+    """One way to train. data: folder among the study's data sets. reasoner: options of `visual`, None for none. hears:
+    whether the decoder sees the instruction beside the marks. steps: of the gradient."""
 
     data: str = "labelled"
     reasoner: Mapping[str, Option] | None = field(default_factory=dict)
+    hears: bool = True
     steps: int = STEPS
 
 
@@ -37,6 +38,7 @@ VARIANTS = {
     "none-longer": Variant(reasoner=None, steps=round(STEPS * POINT_FLOPS)),
     "point": Variant(),
     "auxiliary": Variant(reasoner={"inject": "none"}),
+    "bottleneck": Variant(hears=False),
     "box": Variant(data="boxed", reasoner={"form": "box"}),
     "regions": Variant(reasoner={"form": "regions"}),
     "markers": Variant(reasoner={"form": "markers"}),
@@ -83,6 +85,10 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
         "none": pairs("none"), "point": pairs("point"), "auxiliary": pairs("auxiliary"),
         "point/oracle": pairs("point", "oracle"), "point/shuffled": pairs("point", "shuffled"),
     },
+    "P1, without words": {
+        "bottleneck": pairs("bottleneck"), "bottleneck/oracle": pairs("bottleneck", "oracle"),
+        "bottleneck/shuffled": pairs("bottleneck", "shuffled"),
+    },
     "P1, equal FLOPs": {"none-longer": pairs("none-longer")},
     "P5": {
         **{f"point/oracle+{pixels}": pairs("point", "oracle", pixels) for pixels in POINTED},
@@ -101,12 +107,14 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
 
 
 def recipe(variant: str, seed: int) -> TrainConfig:
-    options, steps = VARIANTS[variant].reasoner, VARIANTS[variant].steps
+    chosen = VARIANTS[variant]
+    options, steps = chosen.reasoner, chosen.steps
+    reasoner = "visual" if chosen.hears else "bottleneck:Bottleneck"
     return TrainConfig(
         policy=PolicyConfig(
             backbone="state", decoder="regression", horizon=HORIZON, normalise_action="min_max",
             normalise_proprioception="mean_std", backbone_options={"width": 64, "depth": 1},
-            reasoner=None if options is None else "visual", reasoner_options=dict(options or {}),
+            reasoner=None if options is None else reasoner, reasoner_options=dict(options or {}),
         ),
         steps=steps, batch=64, learning_rate=3e-3, seed=seed, validate_every=steps, checkpoint_every=steps,
         log_every=100,
