@@ -25,7 +25,7 @@ class Ledger:
     frozen_parameters_forward: parameters that only run forward. training_flops: all steps, and the stored features
     of every frame once. training_environment_steps: frames of the demonstrations.
     chunk_flops: one decision in the mean, with a known instruction; action_flops: the same per action carried out.
-    instruction_flops: once per new instruction. evaluations: of the decoder's network, mean per decision.
+    instruction_flops: once per new instruction. evaluations: of the network, thinking included, mean per decision.
     latency_first: a decision that reads a new instruction; latency_median, latency_p95: all others; timed by themselves
     where that was possible, else as the records have them. peak_memory_bytes: while acting.
     energy_joules: of training, decision_energy_joules: of one decision; both of the whole machine, as far as
