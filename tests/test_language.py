@@ -429,7 +429,7 @@ class TestCritic:
         verdict = self.judged(table, self.reach(after.hand), (before, 0.0), (early, 0.3), (after, 1.0))
         assert not verdict.success and verdict.again
         assert verdict.correction() == (
-            "The red cube is not gripped. 2.0 cm further to the right (x +0.020 m) at the end of the motion; close the "
+            "The red cube is not gripped: 2.0 cm further to the right (x +0.020 m) at the end of the motion; close the "
             "gripper later, after arrival."
         )
         held = self.now(0.1, 0.0, 0.014, closed=True, red_cube=thing(0.1, 0.0))
@@ -465,7 +465,7 @@ class TestCritic:
         again = self.judged(table, self.reach(after.hand), *course, advice="random", seed=3)
         assert again == drawn[3]
         bare = self.judged(table, self.reach(after.hand), *course, advice="bare")
-        assert bare.correction() == "That is not right. Try again."
+        assert bare.correction() == "That is not right: try again."
         with pytest.raises(ConfigError, match="Did you mean 'random'"):
             ScriptedJudge("randm")
 
@@ -503,14 +503,22 @@ class TestCorrections:
         )  # fmt: skip
         return run(actor, steps=800)
 
-    def test_a_correction_goes_back_with_the_answer_it_is_about_and_is_counted(self):
-        model = Says(WRONG, PICK[0], PICK[1], PICK[2], PICK[3])
+    @pytest.mark.parametrize(
+        ("change", "advice", "when"),
+        [
+            ({"goal_offset_m": [0.03, 0.0, 0.0]}, "would close beside the red cube: 3.0 cm further to the left", "not"),
+            ({"vias": []}, "would push the red cube away: ", "not"),
+            ({"gripper": [{"event": "close", "at_fraction": 0.2}]}, "close the gripper later, after arrival", ""),
+        ],
+    )
+    def test_a_correction_goes_back_with_the_answer_it_is_about_and_is_counted(self, change, advice, when):
+        model = Says({**PICK[0], **change}, PICK[0], PICK[1], PICK[2], PICK[3])
         episode = self.run(model, corrections=2)
-        assert "is not gripped. 3.0 cm further to the left" in model.told[1] and "carried out" in model.told[1]
+        assert advice in model.told[1] and f"The motion was {when} carried out".replace("  ", " ") in model.told[1]
         assert episode.success and corrections_used(episode.thoughts) == 1
         assert "scripted critic: simulator state, before and after every motion" in episode.privileged
         fresh = [thought for thought in episode.thoughts if thought.ages.get("correction") == 0]
-        assert len(fresh) == 1 and fresh[0].words["correction"].startswith("1: The red cube is not gripped")
+        assert len(fresh) == 1 and fresh[0].words["correction"].startswith("1: The ")
         assert sum(thought.tokens for thought in episode.thoughts) == 5 * len(model.told)
 
     def test_no_more_corrections_than_allowed_and_what_failed_is_told_with_the_next_question(self):
@@ -542,7 +550,7 @@ class TestCorrections:
         )  # fmt: skip
         episode = run(actor, steps=300)
         assert "Before:\n- red cube: (0.118, 0.022, 0.012)" in model.told[1] and "gripper closed" in model.told[1]
-        assert "needs a correction" in model.told[2] and "gripped beside it. 3 cm to the left." in model.told[3]
+        assert "needs a correction" in model.told[2] and "gripped beside it: 3 cm to the left." in model.told[3]
         assert "(failed" not in model.told[5] and corrections_used(episode.thoughts) == 1
         assert episode.privileged == ("simulator state: names, places and sizes of objects",)
 

@@ -23,7 +23,6 @@ from volar.reasoning.motion_plan import foresee
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 HAND = ("hand_x", "hand_y", "hand_z")
-HELD = 0.03  # metres between the closed hand and the centre of what it holds
 
 
 class LanguagePrimitives(PrivilegedActor):
@@ -186,8 +185,7 @@ class LanguagePrimitives(PrivilegedActor):
         self._motions += 1
         self._motion = motion
         # A thing in the hand goes where the hand goes; to track it as the goal would lead away for ever.
-        off = float(np.linalg.norm(now.objects[motion.plan.goal_object].position - now.hand))
-        self._carried = now.objects if now.closed and off < HELD else None
+        self._carried = now.objects if now.gripped() == motion.plan.goal_object else None
         self._follower = Follower(motion.plan, self.config.patience, closed=self._closed)
         self._say("subtask", f"{motion.tried.kind} {motion.tried.object}")
         self._say("motion", motion.tried.words)

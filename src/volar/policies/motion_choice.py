@@ -101,7 +101,7 @@ class MotionChooser:
         words = request_words(found.request, plan)
         if chosen is None:
             acts = "".join(f", {'close' if act.closes else 'open'} gripper" for act in plan.gripper)
-            kind = _kind(plan.gripper, closed=now.closed)
+            kind = _kind(plan.gripper, now)
             motion = _motion(plan, kind, plan.goal_object, words, now, done=f"to {plan.goal_object}{acts}")
         else:
             motion = _chosen_motion(plan, chosen, words, now)
@@ -124,8 +124,11 @@ def _chosen_motion(plan: MotionPlan, chosen: SubTask, words: str, now: Situation
 
 
 def _motion(plan: MotionPlan, kind: Kind, name: str, words: str, now: Situation, *, done: str) -> Motion:
-    last = max(plan.gripper, key=lambda act: act.s, default=None)
-    closes = None if last is None else last.closes
+    acts = sorted(plan.gripper, key=lambda act: act.s)
+    if kind == "reach" and acts and acts[0].closes and now.closed and now.gripped() is None:
+        # One reaches with the open hand; it is closed where the last grip has failed.
+        plan = replace(plan, gripper=(GripperAct(s=0.0, closes=False), *acts))
+    closes = acts[-1].closes if acts else None
     return Motion(
         plan=plan, done=done,
         tried=Tried(kind=kind, object=name, words=words, closes=closes, goal=plan.goal(now.objects)),
@@ -136,8 +139,8 @@ def _subtask_words(chosen: SubTask) -> str:
     return f"{chosen.subtask} {chosen.object}. {chosen.note}".strip()
 
 
-def _kind(gripper: Sequence[GripperAct], *, closed: bool) -> Kind:
-    """What a motion is for, where nobody named a sub-task: as the gripper ends."""
+def _kind(gripper: Sequence[GripperAct], now: Situation) -> Kind:
+    """What a motion is for, where nobody named a sub-task: by how the gripper ends, and by what it holds."""
     if gripper:
         return "reach" if max(gripper, key=lambda act: act.s).closes else "release"
-    return "carry" if closed else "reach"
+    return "reach" if not now.closed else "push" if now.gripped() is None else "carry"

@@ -22,6 +22,8 @@ Phase = Literal["early in", "in the middle of", "late in", "at the end of"]
 PHASES: tuple[Phase, ...] = ("early in", "in the middle of", "late in", "at the end of")
 AXES = ("x", "y", "z")
 SIDES = {"x": ("to the left", "to the right"), "y": ("towards you", "away from you"), "z": ("down", "up")}
+GRIPPED = 0.012  # metres sideways between a gripped thing's centre and the hand
+WIDEST, THINNEST = 0.055, 0.005  # metres
 CORRECTION = "correction"  # the segment of a Thought that holds the latest one, with its number
 
 
@@ -44,6 +46,21 @@ class Situation:
     hand: Float64[np.ndarray, " 3"]
     closed: bool
     objects: Mapping[str, NamedObject]
+
+    def gripped(self) -> str | None:
+        """The thing between closed fingers."""
+        for name, thing in self.objects.items() if self.closed else ():
+            off = np.abs(thing.position - self.hand)
+            # Closed fingers that stand on a thing are a fingertip above it.
+            between = float(np.hypot(off[0], off[1])) < GRIPPED and off[2] < thing.size[2] / 2 + 0.002
+            if between and may_be_gripped(thing):
+                return name
+        return None
+
+
+def may_be_gripped(thing: NamedObject) -> bool:
+    """Whether it is narrow enough for fingers to close around, and no mark on the table."""
+    return bool(min(thing.size[:2]) < WIDEST and thing.size[2] > THINNEST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +103,8 @@ class Verdict:
 
     def correction(self) -> str:
         """For the model."""
-        changes = self.advice or "; ".join(each.words() for each in self.changes) or "Try again"
-        return f"{self.problem}. {changes[:1].upper()}{changes[1:]}." if self.problem else f"{changes}."
+        changes = self.advice or "; ".join(each.words() for each in self.changes) or "try again"
+        return f"{self.problem}: {changes}." if self.problem else f"{changes}."
 
 
 PASSED = Verdict(success=True)

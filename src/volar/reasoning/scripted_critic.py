@@ -4,7 +4,7 @@ as often that something is wrong, but not what.
 It knows what is gripped, what is touched and where things came to lie, not what the task is.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,12 +14,23 @@ from volar.core.errors import ConfigError, unknown_name
 from volar.core.objects import NamedObject, NamingWorld
 from volar.core.robot import Env
 from volar.reasoning.conversation import Conversation
-from volar.reasoning.critic import PASSED, PHASES, Judge, Phase, Shift, Situation, Timing, Tried, Verdict
+from volar.reasoning.critic import (
+    GRIPPED,
+    PASSED,
+    PHASES,
+    Judge,
+    Phase,
+    Shift,
+    Situation,
+    Timing,
+    Tried,
+    Verdict,
+    may_be_gripped,
+)
 from volar.reasoning.motion_plan import Foreseen
 
 Advice = Literal["directions", "random", "bare"]
 ADVICE: tuple[Advice, ...] = ("directions", "random", "bare")
-GRIPPED = (0.012, 0.02)  # metres, sideways and up or down, between a gripped thing's centre and the hand
 HAND = 0.029  # metres: half of the hand's width and 5 mm
 LOAD = 0.012  # metres that fingers, or a load, reach below the hand's point, and a load to its sides
 SPARE = 0.01  # metres added to what a correction asks for
@@ -52,24 +63,34 @@ class ScriptedJudge(Judge):
 
     def preview(self, tried: Tried, path: Foreseen, now: Situation) -> Verdict:
         objects = self._world.named_objects()
-        held = _gripped(objects, now)
+        held = replace(now, objects=objects).gripped()
         for name, thing in objects.items():
             if name not in (tried.object, held) and (shift := _past(thing, path, loaded=held is not None)) is not None:
                 return self._said(f"The hand would touch the {name}", shift)
+        if tried.kind == "reach" and tried.closes and tried.object in objects:
+            return self._aimed(tried.object, objects[tried.object], tried.goal, path)
         return PASSED
+
+    def _aimed(self, name: str, thing: NamedObject, goal: Float64[np.ndarray, " 3"], path: Foreseen) -> Verdict:
+        off = thing.position - goal
+        if may_be_gripped(thing) and (float(np.hypot(off[0], off[1])) > GRIPPED or abs(off[2]) > thing.size[2] / 2):
+            return self._said(f"The hand would close beside the {name}", *_shifts(off))
+        shift = _above(thing, path)
+        return PASSED if shift is None else self._said(f"The hand would push the {name} away", shift)
 
     def begin(self, tried: Tried, now: Situation) -> None:
         self._tried, self._before = tried, self._world.named_objects()
         self._known = tried.object in self._before  # a detector may have words of its own
-        self._held, self._was_closed = _gripped(self._before, now), now.closed
-        self._closing: tuple[float, float] | None = None  # share, and metres to the object, when the fingers closed
+        self._held, self._was_closed = replace(now, objects=self._before).gripped(), now.closed
+        self._closing: float | None = None  # metres to the object when the fingers closed
         if self._known and self._held is not None and tried.object != self._held:
             self._bound = tried.object
 
     def watch(self, now: Situation, share: float) -> None:
-        self._now, self._after = now, self._world.named_objects()
+        self._after = self._world.named_objects()
+        self._now = replace(now, objects=self._after)
         if self._known and now.closed and not self._was_closed and self._closing is None:
-            self._closing = share, float(np.linalg.norm(self._after[self._tried.object].position - now.hand))
+            self._closing = float(np.linalg.norm(self._after[self._tried.object].position - now.hand))
         self._was_closed = now.closed
 
     def judge(self, talk: Conversation) -> Verdict:
@@ -84,6 +105,8 @@ class ScriptedJudge(Judge):
             return self._pushing()
         if self._held is not None:
             return self._releasing(self._held) if tried.closes is False else self._carrying(self._held)
+        if tried.kind == "carry":
+            return Verdict(success=False, problem="nothing is gripped", again=False)
         return self._gripping() if tried.closes and tried.kind == "reach" else PASSED
 
     def _moved(self, name: str) -> bool:
@@ -91,41 +114,36 @@ class ScriptedJudge(Judge):
 
     def _gripping(self) -> Verdict:
         name = self._tried.object
-        if _gripped(self._after, self._now) == name or not _movable(name, self._before):
+        if self._now.gripped() == name or not may_be_gripped(self._before[name]):
             return PASSED
+        early = self._closing is not None and self._closing > 2 * GRIPPED
+        pushed = self._moved(name)
+        # Where the hand was aimed at says more than where it ended, if it pushed the thing or closed too early.
         off = self._after[name].position - self._now.hand
-        changes: list[Shift | Timing] = [
-            Shift(axis=axis, metres=float(off[axis])) for axis in range(3) if abs(off[axis]) > WORTH
-        ]
-        if self._closing is None:
-            changes.append(Timing(event="close", later=False))
-        elif self._closing[0] < 0.9 and self._closing[1] > max(GRIPPED):
-            changes.append(Timing(event="close", later=True))
-        if self._moved(name):
+        changes = _shifts(self._before[name].position - self._tried.goal if pushed or early else off)
+        if early or self._closing is None:
+            changes.append(Timing(event="close", later=early))
+        if pushed and not changes:
             changes.append(Shift(axis=2, metres=0.05, phase="late in"))
-            return self._said(f"The {name} was pushed away and is not gripped", *changes)
-        return self._said(f"The {name} is not gripped", *changes)
+        return self._said(f"The {name} {'was pushed away and ' if pushed else ''}is not gripped", *changes)
 
     def _pushing(self) -> Verdict:
         name = self._tried.object
         if self._moved(name):
             return PASSED
-        off = self._after[name].position - self._now.hand
-        shifts = [Shift(axis=axis, metres=float(off[axis])) for axis in range(3) if abs(off[axis]) > WORTH]
-        return self._said(f"The {name} did not move", *shifts)
+        return self._said(f"The {name} did not move", *_shifts(self._after[name].position - self._now.hand))
 
     def _carrying(self, held: str) -> Verdict:
-        if _gripped(self._after, self._now) != held:
+        if self._now.gripped() != held:
             return Verdict(success=False, problem=f"the {held} slipped out of the fingers", again=False)
         place = self._after[self._tried.object]
         off = _beside(self._after[held], place) if self._tried.object != held else None
         if off is None:
             return PASSED
-        shifts = [Shift(axis=axis, metres=float(off[axis])) for axis in range(2) if abs(off[axis]) > WORTH]
-        return self._said(f"The {held} is not over the {self._tried.object}", *shifts)
+        return self._said(f"The {held} is not over the {self._tried.object}", *_shifts(off * (1.0, 1.0, 0.0)))
 
     def _releasing(self, held: str) -> Verdict:
-        if _gripped(self._after, self._now) == held:
+        if self._now.gripped() == held:
             return self._said(f"The {held} was not let go", Timing(event="open", later=False))
         off = _beside(self._after[held], self._after[self._bound]) if self._bound else None
         if off is None:
@@ -151,20 +169,9 @@ def _other(random: np.random.Generator, change: Shift | Timing) -> Shift | Timin
     return Shift(axis=int(random.integers(3)), metres=metres, phase=PHASES[random.integers(len(PHASES))])
 
 
-def _gripped(objects: Mapping[str, NamedObject], now: Situation) -> str | None:
-    """The thing between closed fingers."""
-    if not now.closed:
-        return None
-    for name, thing in objects.items():
-        off = np.abs(thing.position - now.hand)
-        if float(np.hypot(off[0], off[1])) < GRIPPED[0] and off[2] < GRIPPED[1] and _movable(name, objects):
-            return name
-    return None
-
-
-def _movable(name: str, objects: Mapping[str, NamedObject]) -> bool:
-    """Narrow enough for the fingers to close around, and no mark on the table."""
-    return bool(objects[name].size[1] < 0.055 and objects[name].size[2] > WORTH)
+def _shifts(off: Float64[np.ndarray, " 3"]) -> list[Shift | Timing]:
+    """Go so much further at the end."""
+    return [Shift(axis=axis, metres=float(off[axis])) for axis in range(3) if abs(off[axis]) > WORTH]
 
 
 def _beside(thing: NamedObject, place: NamedObject) -> Float64[np.ndarray, " 3"] | None:
@@ -197,6 +204,18 @@ def _past(thing: NamedObject, path: Foreseen, *, loaded: bool) -> Shift | None:
     ]
     least = min(choices, key=lambda shift: abs(shift.metres))
     return Shift(axis=least.axis, metres=least.metres, phase=_phase(float(path.shares[inside].mean())))
+
+
+def _above(thing: NamedObject, path: Foreseen) -> Shift | None:
+    """How much higher a hand must come, so that it meets the thing from above; None where it does."""
+    off = np.abs(path.points[:, :2] - thing.position[:2])
+    top = float(thing.position[2] + thing.size[2] / 2) + LOAD
+    beside = (off < thing.size[:2] / 2 + HAND).all(1) & (np.hypot(off[:, 0], off[:, 1]) > GRIPPED)
+    low = beside & (path.points[:, 2] < top) & (path.shares > BEGUN)
+    if not low.any():
+        return None
+    metres = top - float(path.points[low, 2].min()) + SPARE
+    return Shift(axis=2, metres=metres, phase=_phase(float(path.shares[low].mean())))
 
 
 def _phase(share: float) -> Phase:
