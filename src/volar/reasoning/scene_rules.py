@@ -156,7 +156,8 @@ def parameters(
 
 def _relation(chosen: SubTask) -> Relation:
     said = chosen.note.partition(",")[0]
-    return next((relation for relation in RELATIONS if relation == said), "on")
+    found: list[Relation] = [relation for relation in RELATIONS if relation == said]
+    return found[0] if found else "on"
 
 
 def _arc(hand: Float64[np.ndarray, " 3"]) -> tuple[Via, ...]:
