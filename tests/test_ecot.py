@@ -1,7 +1,10 @@
 """Embodied chain-of-thought: plain ECoT token for token, and what every setting changes."""
 
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +13,9 @@ import torch
 
 from volar.backbones import TABLE as BACKBONES
 from volar.cli.collect import Collect, collect
-from volar.core.errors import ConfigError
+from volar.core.errors import ConfigError, EpisodeError
 from volar.core.model import Backbone, Batch, Context, TokenDecoder
-from volar.core.robot import Camera
+from volar.core.robot import Camera, Observation
 from volar.core.thoughts import Mark, Recall, Thought
 from volar.data.formats import open_dataset
 from volar.data.thoughts import write_thoughts
@@ -20,7 +23,8 @@ from volar.decoders import TABLE as DECODERS
 from volar.envs import make_env
 from volar.nn.speech import POSITIONS
 from volar.nn.transformer import causal_mask, sinusoid
-from volar.policies.actor import load_policy
+from volar.policies.actor import PolicyActor, load_policy
+from volar.policies.asynchronous import Asynchronous
 from volar.policies.config import PolicyConfig
 from volar.policies.vla import Policy
 from volar.reasoning import ecot_variants
@@ -421,10 +425,17 @@ def with_options(base: TrainConfig, options) -> TrainConfig:
     return replace(base, policy=replace(base.policy, reasoner_options=options))
 
 
+@pytest.fixture(scope="module")
+def speaking(labelled, tmp_path_factory) -> Path:
+    """A checkpoint that has learned its words."""
+    base = config(steps=100, learning_rate=5e-3)
+    base = with_options(base, {"segments": "subtask refresh=3; move"})
+    return train(base, labelled, tmp_path_factory.mktemp("speaking") / "run", device="cpu", progress=False)
+
+
 class TestEndToEnd:
-    def test_learns_to_say_what_the_labels_say(self, labelled, tmp_path):
-        trained = train(config(steps=100, learning_rate=5e-3), labelled, tmp_path / "run", device="cpu", progress=False)
-        actor = load_policy(trained, execute=2)
+    def test_learns_to_say_what_the_labels_say(self, speaking):
+        actor = load_policy(speaking, execute=2)
         env = make_env("toy/reach-blue")
         for seed in range(100, 104):
             env.reset(seed)
@@ -489,3 +500,118 @@ def test_published_ways(options, seen, said):
 def test_fast_ecot_keeps_all_but_the_last_segment():
     segments = read_segments(str(ecot_variants.fast(("plan", "subtask", "move"), refresh=6)["segments"]))
     assert [(each.refresh, each.event) for each in segments] == [(6, True), (6, True), (1, False)]
+
+
+class ByHand(Executor):
+    """Thinks at once, and tells when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future, object]] = []
+
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        future: Future = Future()
+        self.waiting.append((future, fn(*args, **kwargs)))
+        return future
+
+    def tell(self) -> None:
+        future, result = self.waiting.pop(0)
+        future.set_result(result)
+
+
+class AtOnce(ByHand):
+    def submit(self, fn, /, *args, **kwargs) -> Future:
+        future = super().submit(fn, *args, **kwargs)
+        self.tell()
+        return future
+
+
+class TestAsynchronous:
+    """The toy world's policy, looked at without stepping: every observation differs by its proprioception."""
+
+    def looks(self, count: int) -> list[Observation]:
+        env = make_env("toy/reach-red")
+        env.reset(0)
+        seen = env.observe()
+        return [
+            replace(seen, proprioception=seen.proprioception + np.float32(index), time=float(index))
+            for index in range(count)
+        ]
+
+    @pytest.fixture
+    def actor(self, speaking) -> PolicyActor:
+        return load_policy(speaking, execute=2)
+
+    def test_with_thoughts_at_once_it_is_the_policy_itself(self, actor):
+        looks = self.looks(5)
+        aside = Asynchronous(actor, AtOnce())
+        aside.reset(0)
+        chunks = [aside.act(look) for look in looks]
+        actor.reset(0)
+        for chunk, own in zip(chunks, [actor.act(look) for look in looks], strict=True):
+            assert chunk.thought == own.thought
+            np.testing.assert_allclose(chunk.actions, own.actions, atol=1e-4)
+
+    def test_a_late_thought_is_used_when_it_is_there_and_its_age_is_told(self, actor):
+        executor = ByHand()
+        aside = Asynchronous(actor, executor)
+        aside.reset(0)
+        looks = self.looks(6)
+        with ThreadPoolExecutor(1) as pool:  # the first look waits
+            first = pool.submit(aside.act, looks[0])
+            while not executor.waiting:
+                time.sleep(0.001)
+            assert not first.done()
+            executor.tell()
+            chunks = [first.result(timeout=60)]
+        for index, look in enumerate(looks[1:], start=1):
+            if index == 4:
+                executor.tell()  # it was begun at look 1
+            chunks.append(aside.act(look))
+        ages = [chunk.thought.ages["move"] for chunk in chunks]
+        assert ages == [0, 1, 2, 3, 3, 4]
+        assert [chunk.thought.tokens > 0 for chunk in chunks] == [True, False, False, False, True, False]
+
+    def test_kept_segments_grow_old_beside_it_too(self, actor):
+        executor = AtOnce()
+        aside = Asynchronous(actor, executor)
+        aside.reset(0)
+        ages = [aside.act(look).thought.ages["subtask"] for look in self.looks(5)]
+        assert ages == [0, 1, 2, 0, 1]
+
+    def test_what_was_thought_in_another_episode_is_forgotten(self, actor):
+        executor = ByHand()
+        aside = Asynchronous(actor, executor)
+        aside.reset(0)
+        aside._newest, aside._begun = Thought(words={"subtask": "a", "move": "b"}, ages={"subtask": 0, "move": 0}), 0
+        aside.act(self.looks(1)[0])
+        aside.reset(1)
+        assert aside._newest is None and aside._running is None
+
+    def test_a_thought_that_fails_fails_the_episode(self, actor):
+        class Broken(ByHand):
+            def submit(self, fn, /, *args, **kwargs) -> Future:
+                future: Future = Future()
+                future.set_exception(EpisodeError("lost"))
+                return future
+
+        aside = Asynchronous(actor, Broken())
+        aside.reset(0)
+        with pytest.raises(EpisodeError, match="lost"):
+            aside.act(self.looks(1)[0])
+
+    def test_in_a_thread(self, actor):
+        with ThreadPoolExecutor(1) as pool:
+            aside = Asynchronous(actor, pool)
+            aside.reset(0)
+            chunks = [aside.act(look) for look in self.looks(4)]
+        assert chunks[0].thought.ages["move"] == 0
+        assert all(0 <= chunk.thought.ages["move"] <= index for index, chunk in enumerate(chunks))
+
+    def test_needs_a_reasoner(self, actor):
+        silent = PolicyActor(actor.policy, execute=2)
+        reasoner, actor.policy.reasoner = actor.policy.reasoner, None
+        try:
+            with pytest.raises(ConfigError, match="no reasoner"):
+                Asynchronous(silent, AtOnce())
+        finally:
+            actor.policy.reasoner = reasoner
