@@ -116,7 +116,7 @@ def claims(rows: Rows) -> None:
         ("vias", "raw early", PILLARS), ("vias", "waypoints", PILLARS), ("raw early", "raw by index", PILLARS),
         *(("vias, blurred", f"{other}, blurred", PILLARS) for other in ("raw early", "raw solved", "waypoints")),
         *((f"vias, erring, {count} of directions", f"vias, erring, {count} of {other}", PARTS["L3"].tasks)
-          for count in (1, 2, 3) for other in ADVICE[1:]),
+          for count in (1, 3) for other in ADVICE[1:]),
         ("vias, erring, 3 of bare", "vias, erring", PARTS["L3"].tasks),
         *((first, second, (task,)) for task in PARTS["L5"].tasks
           for first, second in (("vias", "vias, whole"), ("vias", "vias, forgetful"))),

@@ -26,11 +26,10 @@ FIRST = 7000  # seed of the first scene
 PILLARS = ("obstacle-25", "obstacle-50", "obstacle-75", "obstacle-50-tall")
 SCREENS = tuple(f"obstacle-{percent}-screen" for percent in (10, 20, 40, 60, 80))
 RAW = ("raw zeros", "raw early", "raw by index", "raw solved")
-CORRECTED = tuple(
-    f"vias, erring, {count} of {advice}"
-    for count in (1, 2, 3)
-    for advice in ("directions", "random", "bare")
-)  # fmt: skip
+CORRECTED = (
+    *(f"vias, erring, {count} of directions" for count in (1, 2, 3)),
+    *(f"vias, erring, {count} of {advice}" for count in (1, 3) for advice in ("random", "bare")),
+)
 CLONES = tuple(f"clone@{seed}" for seed in (0, 1, 2))
 
 
@@ -56,9 +55,9 @@ PARTS = {
     ),
     "L3": Part(
         arms=("vias", "vias, erring", *CORRECTED),
-        tasks=("pick-place-red", "horizon-1", *PILLARS[1:]),
+        tasks=("pick-place-red", "horizon-1", *PILLARS[2:]),
         scenes=50,
-        steps=700,
+        steps=450,
     ),
     "L5": Part(
         arms=("vias", "vias, whole", "vias, forgetful", "vias, whole, forgetful"),
