@@ -19,8 +19,10 @@ from volar.cli.collect import Collect, collect
 from volar.core.calibration import Calibration, pinhole, read_calibrations
 from volar.core.errors import ConfigError
 from volar.core.objects import NamedObject
+from volar.core.robot import ActionSpec
 from volar.core.thoughts import Mark, Thought
 from volar.data import layout
+from volar.data.dataset import Dataset
 from volar.data.formats import open_dataset
 from volar.data.labels.course import Course, CourseReader, steady
 from volar.data.labels.episode import Wanted, label
@@ -41,6 +43,11 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     code = main(list(words))
     said = capsys.readouterr()
     return code, said.out + said.err
+
+
+def actions_of(dataset: Dataset) -> ActionSpec:
+    assert dataset.spec is not None
+    return dataset.spec.action
 
 
 @pytest.fixture(scope="session")
@@ -383,7 +390,7 @@ def test_pictures_are_labelled_and_the_copy_is_whole(
     assert first.words["objects"].startswith("red cube [") and "yellow bowl [" in first.words["objects"]
     assert {mark.camera for mark in first.marks} == {"front", "top"}
     # The label is where the hand will be: at the grasp the marked place is the hand's own.
-    course = CourseReader(labelled).read(0)
+    course = CourseReader(labelled, actions_of(labelled)).read(0)
     grasp = tell(course).keyframes[0].frame
     camera = {entry["camera"]: entry for entry in labelled.facts["calibrations"]}["front"]
     uv = Calibration.from_json(camera).project(course.hand[grasp][None]).uv[0]
@@ -456,6 +463,21 @@ def test_bad_choices_are_named_before_anything_is_written(
     code, text = run(capsys, "data", "label", str(pushed), "--out", str(tmp_path / "out"), *words)
     assert code == 2 and said in text, text
     assert not (tmp_path / "out").exists()
+
+
+def test_a_robot_whose_gripper_is_not_named_or_that_has_two_is_refused(pushed: Path) -> None:
+    dataset = open_dataset(pushed)
+    for name in ("finger", "grip_x"):
+        robot = replace(
+            actions_of(dataset), names=("grip_x" if name == "grip_x" else "x", "y", "z", name.replace("_x", "_z"))
+        )
+        with pytest.raises(ConfigError, match="one hand"):
+            CourseReader(dataset, robot)
+    bare = replace(actions_of(dataset), names=("x", "y", "z", "w"), gripper="none")
+    assert not CourseReader(dataset, bare).read(0).closed.any()
+    opens = replace(actions_of(dataset), gripper="positive_opens")
+    assert not CourseReader(dataset, opens).read(0).closed.any()  # the expert pushes with 1
+    assert CourseReader(dataset, actions_of(dataset)).read(0).closed.all()
 
 
 def test_a_set_that_nobody_labelled_says_how_to(pushed: Path) -> None:

@@ -11,6 +11,7 @@ from volar.cli.output import Output
 from volar.cli.rewriting import Target, summary, text
 from volar.core.calibration import Calibration, read_calibrations
 from volar.core.errors import ConfigError, unknown_name
+from volar.core.robot import RobotSpec
 
 if TYPE_CHECKING:
     from volar.core.objects import NamedObject
@@ -65,10 +66,15 @@ def write_labels(command: Label, *, progress: bool = True) -> "Rewritten":
     from volar.data.thoughts import write_thoughts
     from volar.envs.replay import Replay
 
-    dataset = open_dataset(command.data)
+    dataset, choices = open_dataset(command.data), command.choices()
+    if (robot := dataset.spec or choices.robot) is None:
+        raise ConfigError(
+            f"{dataset.root} does not say what its numbers mean, so no gripper can be read off them. Say it with "
+            f"--robot FILE, a RobotSpec as JSON or a recipe with one."
+        )
     with Replay() as replay:
-        wanted = _wanted(command, dataset, replay)
-        reader = CourseReader(dataset, hand=command.hand)
+        wanted = _wanted(command, dataset, robot, replay)
+        reader = CourseReader(dataset, robot.action, hand=command.hand)
         objects = _objects(command, dataset, replay)
 
         def thoughts(episode: int) -> "Sequence[Thought]":
@@ -77,18 +83,18 @@ def write_labels(command: Label, *, progress: bool = True) -> "Rewritten":
         thoughts(0)  # whatever is wrong with the choices shows before a file is made
         facts = _facts(command, wanted)
         return write_thoughts(
-            dataset, thoughts, command.out, facts=facts, choices=command.choices(), progress=progress
+            dataset, thoughts, command.out, facts=facts, choices=choices, progress=progress
         )  # fmt: skip
 
 
-def _wanted(command: Label, dataset: "Dataset", replay: "Replay") -> "Wanted":
+def _wanted(command: Label, dataset: "Dataset", robot: RobotSpec, replay: "Replay") -> "Wanted":
     from volar.data.labels.episode import DIRECTED, PICTURED, Wanted
 
     needs_camera = command.marks or set(command.words) & set(PICTURED)
     directed = set(command.words) & set(DIRECTED)
     known = _calibrations(command, dataset, replay) if needs_camera or directed else {}
     cameras = _cameras(command, dataset, known) if needs_camera else ()
-    directions = _directions(command, dataset, known) if directed else None
+    directions = _directions(command, dataset, robot, known) if directed else None
     return Wanted(marks=command.marks, words=command.words, cameras=cameras, directions=directions)
 
 
@@ -119,7 +125,7 @@ def _cameras(command: Label, dataset: "Dataset", known: Mapping[str, Calibration
     return tuple(known[name] for name in command.cameras or own or tuple(known)[:1])
 
 
-def _directions(command: Label, dataset: "Dataset", known: Mapping[str, Calibration]) -> "Directions":
+def _directions(command: Label, dataset: "Dataset", robot: RobotSpec, known: Mapping[str, Calibration]) -> "Directions":
     from volar.data.labels.moves import ROBOT, seen_by
 
     if command.directions == "robot":
@@ -130,7 +136,7 @@ def _directions(command: Label, dataset: "Dataset", known: Mapping[str, Calibrat
         return seen_by(known[command.directions])
     if known:
         return seen_by(known[next((name for name in command.cameras if name in known), next(iter(known)))])
-    if dataset.spec is not None and dataset.spec.action.frame == "base":
+    if robot.action.frame == "base":
         return ROBOT
     raise ConfigError(
         f"{dataset.root} does not say where forward and left are: its frame is not the robot's base, and no camera is "

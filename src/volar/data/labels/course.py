@@ -3,6 +3,7 @@ where. Nothing is guessed: a data set that does not say which numbers these are 
 """
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,16 +42,12 @@ class Course:
 
 
 class CourseReader:
-    """Reads the courses of a data set's episodes. hand: names of the three numbers of the state that are the hand's
-    place in metres. Raises ConfigError if they, the robot or its gripper are not declared."""
+    """Reads the courses of a data set's episodes. robot: what their actions mean. hand: names of the three numbers of
+    the state that are the hand's place in metres. Raises ConfigError if those, or the robot's gripper, are not there."""
 
-    def __init__(self, dataset: Dataset, *, hand: Sequence[str] = HAND) -> None:
-        self._dataset = dataset
-        if dataset.spec is None:
-            raise ConfigError(
-                f"{dataset.root} does not say what its numbers mean, so no gripper and no direction can be read off "
-                f"them. Say it once: volar data convert {dataset.root} --out NEW --robot FILE."
-            )
+    def __init__(self, dataset: Dataset, robot: ActionSpec, *, hand: Sequence[str] = HAND) -> None:
+        self._dataset, self._robot = dataset, robot
+        gripper_dimension(robot)
         require_feature(dataset, layout.STATE)
         names = dimension_names(dataset.features[layout.STATE])
         if len(hand) != 3:
@@ -62,7 +59,6 @@ class CourseReader:
                 )
         self._hand = [names.index(name) for name in hand]
         self._turn = [names.index(name) for name in TURN] if set(TURN) <= set(names) else None
-        self._robot = dataset.spec.action
 
     def read(self, episode: int, objects: Sequence[Mapping[str, NamedObject]] = ()) -> Course:
         """objects: of every frame of the episode, from whoever knows them."""
@@ -83,18 +79,30 @@ class CourseReader:
         )
 
 
+def gripper_dimension(robot: ActionSpec) -> int | None:
+    """Which number of an action is the gripper's, None for a robot without one. Raises ConfigError where the names do
+    not tell, or tell of several hands."""
+    if robot.gripper == "none":
+        return None
+    found = [d for d, name in enumerate(robot.names) if re.search("grip|jaw", name, re.IGNORECASE)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"Labels are of one hand, whose gripper is named so among the actions; {len(found)} of "
+            f"{', '.join(robot.names)} are."
+        )
+    return found[0]
+
+
 def gripper_closed(
     actions: Float64[np.ndarray, "t a"], robot: ActionSpec, *, fps: float
 ) -> Bool[np.ndarray, " t"]:  # fmt: skip
     """Whether the gripper is told to hold, in every frame; never for a robot without one."""
     low, high = np.array(robot.low), np.array(robot.high)
-    closed = np.zeros(len(actions), np.bool_)
-    grippers = [d for d, name in enumerate(robot.names) if "grip" in name.lower() or "jaw" in name.lower()]
-    if robot.gripper == "none" or not grippers:
-        return closed
-    command = actions[:, grippers[0]] * (1 if robot.gripper == "positive_closes" else -1)
-    middle = (low + high)[grippers[0]] / 2 * (1 if robot.gripper == "positive_closes" else -1)
-    closed[:] = command[0] > middle
+    gripper = gripper_dimension(robot)
+    if gripper is None:
+        return np.zeros(len(actions), np.bool_)
+    above = bool(actions[0, gripper] > (low + high)[gripper] / 2)
+    closed = np.full(len(actions), above == (robot.gripper == "positive_closes"))
     for event in gripper_events(actions, low, high, robot.names, robot.gripper):
         closed[event.frame :] = event.kind == "closes"
     return steady(closed, max(1, round(FLICKER * fps)))
