@@ -205,8 +205,9 @@ class Visual(Reasoner):
     def _thought(
         self, row: Mapping[Slot, Mark], new: bool, recall: Recall | None, said: Mapping[Slot, Mark]
     ) -> Thought:
-        kept = not new and len(said) < len(self.slots) and recall is not None
-        age = recall.thought.ages.get(AGE, 0) + 1 if kept and recall is not None else 0
+        age = 0
+        if recall is not None and not new and len(said) < len(self.slots):
+            age = recall.thought.ages.get(AGE, 0) + 1
         marks = tuple(row[slot] for slot in self.slots if slot in row)
         return Thought(marks=marks, ages={AGE: age}, tokens=self.head.tokens * len(self.slots) if new else 0)
 

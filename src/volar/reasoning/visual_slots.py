@@ -1,6 +1,6 @@
 """Which marks a policy learns (its slots), and marks as tensors: what the heads predict and the channels hand on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -25,35 +25,41 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """sized: marks are boxes. ordered: marks follow one another and are remembered when done."""
+    """learns: the marks that are its own, in words; fits says the same of one. by_role: marks of every role have a slot
+    of their own. sized: marks are boxes. ordered: marks follow one another, and have a slot for each place."""
 
+    learns: str
+    fits: Callable[[Mark], bool]
+    by_role: bool = False
     sized: bool = False
     ordered: bool = False
 
 
+# What comes next may also be said by an ordered mark or, as a box, by a region that is still to come.
 FORMS: Mapping[str, Form] = {
-    "point": Form(),
-    "box": Form(sized=True),
-    "regions": Form(sized=True),
-    "markers": Form(ordered=True),
-    "objects": Form(),
-}
+    "point": Form(learns="marks of role 'next'", fits=lambda mark: mark.role == NEXT and not mark.done),
+    "box": Form(
+        learns="boxes of the roles 'next', 'source' or 'destination'", sized=True,
+        fits=lambda mark: mark.role in (NEXT, *REGIONS) and all(mark.size) and not mark.done,
+    ),
+    "regions": Form(
+        learns="boxes of the roles 'source' and 'destination'", sized=True, by_role=True,
+        fits=lambda mark: mark.role in REGIONS and all(mark.size),
+    ),
+    "markers": Form(learns="marks with an order", ordered=True, fits=lambda mark: mark.order > 0),
+    "objects": Form(
+        learns="marks whose role is an object's name", by_role=True,
+        fits=lambda mark: mark.role not in (NEXT, *REGIONS),
+    ),
+}  # fmt: skip
 
 
 def slot_of(mark: Mark, form: str) -> Slot | None:
-    """Where a mark belongs in that form; None where it is none of its marks. Markers are told apart by their order
-    alone, all others by their role alone. What comes next may also be said by an ordered mark or, as a box, by a region
-    that is still to come."""
-    role = mark.role
-    if form == "markers":
-        return Slot(camera=mark.camera, role=NEXT, order=mark.order) if mark.order else None
-    fits = {
-        "point": role == NEXT and not mark.done,
-        "box": role in (NEXT, *REGIONS) and not mark.done and all(mark.size),
-        "regions": role in REGIONS and all(mark.size),
-        "objects": role not in (NEXT, *REGIONS),
-    }[form]
-    return Slot(camera=mark.camera, role=NEXT if form == "box" else role) if fits else None
+    """Where a mark belongs in that form; None where it is none of its marks."""
+    kind = FORMS[form]
+    if not kind.fits(mark):
+        return None
+    return Slot(camera=mark.camera, role=mark.role if kind.by_role else NEXT, order=mark.order if kind.ordered else 0)
 
 
 def find_slots(thoughts: Iterable[Thought], form: str, camera: str | None) -> tuple[Slot, ...]:
@@ -66,14 +72,10 @@ def find_slots(thoughts: Iterable[Thought], form: str, camera: str | None) -> tu
             slots.add(slot)
         others.add(describe(mark))
     if not slots:
-        wanted = {
-            "point": "marks of role 'next'", "box": "boxes of the roles 'next', 'source' or 'destination'",
-            "regions": "boxes of the roles 'source' and 'destination'", "markers": "marks with an order",
-            "objects": "marks whose role is an object's name",
-        }[form]  # fmt: skip
         where = "" if camera is None else f" on camera {camera!r}"
+        found = ", ".join(sorted(others)[:12]) or "no marks"
         raise ConfigError(
-            f"form={form!r} learns {wanted}{where}; the labels hold {', '.join(sorted(others)[:12]) or 'no marks'}. "
+            f"form={form!r} learns {FORMS[form].learns}{where}; the labels hold {found}. "
             f"Write them with `volar data label`, or choose another form."
         )
     return tuple(sorted(slots))
