@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import tyro
-from arms import DELAYS, DEMONSTRATIONS, ERRORS, PARTS, POINTED, SEEDS, Cell
+from arms import DELAYS, DEMONSTRATIONS, ERRORS, PARTS, POINTED, SEEDS, WAYS, Cell
 
 from volar.envs.tabletop.tasks import sort
 from volar.statistics.bootstrap import hierarchical_difference
@@ -36,6 +36,7 @@ AGAINST = (
     *((f"point/oracle+{pixels}", "point/oracle") for pixels in POINTED),
     *((f"error-{pixels}", "point") for pixels in ERRORS), *((f"late-{frames}", "point") for frames in DELAYS),
     *((f"point-{count}", f"none-{count}") for count in DEMONSTRATIONS[:-1]),
+    *((f"seen, {way}", "seen, none") for way in WAYS), *((f"seen, {way}/oracle", f"seen, {way}") for way in WAYS),
     ("point-by, straight", "none-by, straight"), ("point-by/oracle, straight", "point-by, straight"),
     ("point-by, detours", "none-by, detours"),
 )  # fmt: skip
@@ -131,12 +132,16 @@ def rates(found: Arms, part: str) -> str:
 
 
 def stages(found: Arms, names: Sequence[str]) -> str:
+    """How many came through each stage; of those that picked, who then marked the region and who placed."""
     body = [
-        (name, group, *(percent(arm.rate(stage)) if name != "none" or "mark" not in stage else "-" for stage in STAGES),
-         percent(arm.given(PLACED, "picked")))
+        (name, group, "-" if name == "none" else percent(arm.rate("first mark at its cube")),
+         percent(arm.rate("reached")), percent(arm.rate("picked")),
+         "-" if name == "none" else percent(arm.given("last mark at its region", "picked")),
+         percent(arm.given(PLACED, "picked")), percent(arm.rate(PLACED)))
         for name in names if name in found for group, arm in found[name].items()
     ]  # fmt: skip
-    return table(("cell", "on", *STAGES, "placed, of those picked"), body)
+    head = ("cell", "on", "first mark at its cube", "reached", "picked", "of these: last mark at its region", "placed")
+    return table((*head, "placed, of all"), body)
 
 
 def differences(found: Arms) -> dict[str, dict[str, dict[str, Interval]]]:

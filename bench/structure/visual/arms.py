@@ -14,7 +14,9 @@ SEEDS = (0, 1, 2)  # of training
 HORIZON, EXECUTE, STEPS = 8, 8, 3000
 FIRST_SCENE = 100_000  # demonstrations begin at 0
 CAMERA, PIXELS = "top", 224  # a virtual camera: the policies see numbers, and marks are places on its picture
+PICTURE = 64  # pixels a side, where policies see it too
 DEMONSTRATIONS = (10, 30, 150)  # of each of the six trained tasks; the last is what all other parts have
+WAYS = ("coordinates", "overlay", "crop")  # to hand on a point, where there are pictures
 ERRORS, DELAYS = (4, 8, 16), (4, 12)  # of the labels: pixels, frames of 50 ms
 POINT_FLOPS = 1.18  # of a training step with points, relative to one without; as counted in compute.json
 POINTED = (2, 4, 8, 16)  # pixels that a pointer is off at run time
@@ -25,11 +27,13 @@ Thinker = Literal["itself", "oracle", "shuffled"]
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """One way to train. data: folder among the study's data sets. reasoner: options of `visual`, None for none. hears:
-    whether the decoder sees the instruction beside the marks. steps: of the gradient."""
+    whether the decoder sees the instruction beside the marks. sees: whether the policy sees pictures beside numbers, as
+    overlay and crop need. steps: of the gradient."""
 
     data: str = "labelled"
     reasoner: Mapping[str, Option] | None = field(default_factory=dict)
     hears: bool = True
+    sees: bool = False
     steps: int = STEPS
 
 
@@ -46,6 +50,9 @@ VARIANTS = {
     **{f"late-{frames}": Variant(data=f"late-{frames}") for frames in DELAYS},
     **{f"{name}-{count}": Variant(data=f"labelled-{count}", reasoner=options)
        for count in DEMONSTRATIONS[:-1] for name, options in (("none", None), ("point", {}))},
+    "seen, none": Variant(data="pictures", sees=True, reasoner=None),
+    **{f"seen, {way}": Variant(data="pictures", sees=True, reasoner={"inject": way})
+       for way in WAYS},
     "none-by": Variant(data="by", reasoner=None),
     "point-by": Variant(data="by"),
 }  # fmt: skip
@@ -102,6 +109,11 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
         "point-by/oracle, straight": straight("point-by", "oracle"),
         **{f"{name}, detours": detours(name) for name in ("none-by", "point-by")},
     },
+    "P4, with pictures": {
+        "seen, none": pairs("seen, none"),
+        **{f"seen, {way}": pairs(f"seen, {way}") for way in WAYS},
+        **{f"seen, {way}/oracle": pairs(f"seen, {way}", "oracle") for way in WAYS},
+    },
     "P5, smaller": {name: pairs(name) for name in ("error-4", "late-4")},
 }  # fmt: skip
 
@@ -112,8 +124,9 @@ def recipe(variant: str, seed: int) -> TrainConfig:
     reasoner = "visual" if chosen.hears else "bottleneck:Bottleneck"
     return TrainConfig(
         policy=PolicyConfig(
-            backbone="state", decoder="regression", horizon=HORIZON, normalise_action="min_max",
-            normalise_proprioception="mean_std", backbone_options={"width": 64, "depth": 1},
+            backbone="tiny" if chosen.sees else "state", decoder="regression", horizon=HORIZON,
+            normalise_action="min_max", normalise_proprioception="mean_std",
+            backbone_options={"width": 64, "depth": 2 if chosen.sees else 1},
             reasoner=None if options is None else reasoner, reasoner_options=dict(options or {}),
         ),
         steps=steps, batch=64, learning_rate=3e-3, seed=seed, validate_every=steps, checkpoint_every=steps,
@@ -122,4 +135,4 @@ def recipe(variant: str, seed: int) -> TrainConfig:
 
 
 def run_folder(out: Path, variant: str, seed: int) -> Path:
-    return out / "train" / f"{variant}-{seed}"
+    return out / "train" / f"{variant.replace(', ', '-')}-{seed}"

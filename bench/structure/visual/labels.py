@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from arms import CAMERA, DELAYS, DEMONSTRATIONS, ERRORS, PIXELS
+from arms import CAMERA, DELAYS, DEMONSTRATIONS, ERRORS, PICTURE, PIXELS
 
 from volar.cli.collect import Collect, collect
 from volar.cli.data_label import Label, write_labels
@@ -21,6 +21,7 @@ from volar.data.thoughts import episode_thoughts, write_thoughts
 from volar.envs.tabletop.tasks import sort
 
 DETOURS = 50  # demonstrations of each of the 18
+SEEN = 60  # demonstrations with pictures of each of the six trained tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Data:
     """Collect and label what is not there yet."""
 
     out: Path
-    parts: tuple[str, ...] = ("labelled", "error", "late", "boxed", "few", "by")
+    parts: tuple[str, ...] = ("labelled", "error", "late", "boxed", "few", "by", "pictures")
     workers: int = 1
 
 
@@ -70,12 +71,16 @@ def _next_box(marks: Sequence[Mark]) -> list[Mark]:
     return [] if coming is None else [replace(coming, role="next", done=False)]
 
 
-def demonstrate(raw: Path, out: Path, tasks: Sequence[str], episodes: int, workers: int) -> None:
+def demonstrate(
+    raw: Path, out: Path, tasks: Sequence[str], episodes: int, workers: int, camera: dict[str, int]
+) -> None:
     """Collect and label."""
     if (out / "meta" / "info.json").exists():
         return
     names = tuple(f"tabletop-state/{task}" for task in tasks)
-    collect(Collect(tasks=names, out=raw, episodes=episodes, max_steps=300, workers=workers))
+    collect(
+        Collect(tasks=names, out=raw, episodes=episodes, max_steps=300, workers=workers, camera=camera, storage="jpeg")
+    )
     write_labels(Label(data=str(raw), out=out, marks=("point", "order", "regions"), cameras=(CAMERA,),
                        calibration="simulator"))  # fmt: skip
 
@@ -93,8 +98,11 @@ def main(command: Data) -> None:
         wanted |= {f"labelled-{count}": (sort.TRAINED, count) for count in DEMONSTRATIONS[:-1]}
     if "by" in command.parts:
         wanted |= {"by": (tuple(sort.BY), DETOURS)}
+    if "pictures" in command.parts:
+        wanted |= {"pictures": (sort.TRAINED, SEEN)}
     for name, (tasks, episodes) in wanted.items():
-        demonstrate(out / f"raw-{name}", out / name, tasks, episodes, command.workers)
+        camera = {CAMERA: PICTURE} if name == "pictures" else {}
+        demonstrate(out / f"raw-{name}", out / name, tasks, episodes, command.workers, camera)
     changes = {
         "error": {f"error-{pixels}": partial(off, pixels=pixels) for pixels in ERRORS},
         "late": {f"late-{frames}": partial(late, frames=frames) for frames in DELAYS},

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from arms import CAMERA, EXECUTE, FIRST_SCENE, PARTS, SEEDS, VARIANTS, Cell, recipe, run_folder
+from arms import CAMERA, EXECUTE, FIRST_SCENE, PARTS, PICTURE, SEEDS, VARIANTS, Cell, recipe, run_folder
 from labels import drawn_way, moved
 
 from volar.core.robot import Actor, Env, Episode, Job
@@ -116,7 +116,8 @@ def run_cell(study: Study, name: str, cell: Cell, seed: int) -> Iterator[dict[st
     world = Tabletop(next(iter(cell.tasks)), cameras={})  # all tasks share their scenes
     begun = {job.seed: places(world, job.seed) for job in jobs}
     actor = make_actor(study, cell, seed)
-    episodes = rollout(jobs, make_env=partial(make_env, cameras={}), make_actor=lambda arm: actor, workers=0,
+    cameras = {CAMERA: PICTURE} if VARIANTS[cell.variant].sees else {}
+    episodes = rollout(jobs, make_env=partial(make_env, cameras=cameras), make_actor=lambda arm: actor, workers=0,
                        together=TOGETHER)  # fmt: skip
     for episode in episodes:
         yield row(name, seed, episode, begun[episode.job.seed])
