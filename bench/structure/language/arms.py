@@ -3,7 +3,7 @@
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from volar.envs import make_env, make_expert
 from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception, naming_world
+from volar.reasoning.conversation import Exchange
 from volar.reasoning.following import Patience
 from volar.reasoning.language_model import Answer, LanguageModel, Message
 from volar.reasoning.scene_rules import destination
@@ -32,9 +33,9 @@ RAW = {"raw zeros": "zeros", "raw early": "early", "raw by index": "by index", "
 SEMANTIC = ("straight", "vias", "slow vias")
 
 
-def make(arm: str, seed: int, models: Path) -> Actor:
+def make(arm: str, seed: int, models: Path, journal: Callable[[Exchange], None] | None = None) -> Actor:
     """arm: parts parted by commas, the way first, then what is otherwise: "vias, heedless". seed: of the episode, for
-    models that err. models: folder of trained clones."""
+    models that err. models: folder of trained clones. journal: is told what is asked and answered."""
     way, *changes = arm.split(", ")
     if way == "expert":
         return make_expert("tabletop/push")
@@ -61,7 +62,7 @@ def make(arm: str, seed: int, models: Path) -> Actor:
     space = naming_world(make_env("tabletop/push", cameras={})).workspace()
     return LanguagePrimitives(
         config, model, perception, spec=SPEC, box=Box(low=np.array(space.low), high=np.array(space.high)),
-        judge=None if advice is None else ScriptedJudge(advice),
+        judge=None if advice is None else ScriptedJudge(advice), journal=journal,
     )  # fmt: skip
 
 
