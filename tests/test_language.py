@@ -22,7 +22,7 @@ from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception
 from volar.reasoning.conversation import Conversation, Exchange
-from volar.reasoning.critic import Shift, Situation, Tried, Verdict, corrections_used
+from volar.reasoning.critic import Judge, Shift, Situation, Tried, Verdict, corrections_used
 from volar.reasoning.following import Follower, Patience
 from volar.reasoning.language_model import Answer, Endpoint, EndpointConfig, LanguageModel, Message
 from volar.reasoning.model_critic import ModelJudge
@@ -291,21 +291,30 @@ def scripted(handler: BaseHTTPRequestHandler, body: dict) -> None:
 
 
 def policy(url: str, exchanges: list, **config: object) -> LanguagePrimitives:
-    box = Box(low=np.array(LOW), high=np.array(HIGH))
-    settings = LanguagePrimitives.Config(**{"decompose": False, **config})
+    return led_by(endpoint(url, retries=0), journal=exchanges.append, **config)
+
+
+def led_by(
+    model: LanguageModel, *, judge: Judge | None = None, confirm: Callable[[str], str | None] | None = None,
+    journal: Callable[[Exchange], None] | None = None, **config: object,
+) -> LanguagePrimitives:  # fmt: skip
+    """In `tabletop`, told what stands where, one question per motion unless `config` says otherwise."""
     return LanguagePrimitives(
-        settings, endpoint(url, retries=0), SimulatorPerception(), spec=Tabletop("push").spec, box=box,
-        journal=exchanges.append,
+        LanguagePrimitives.Config(**{"decompose": False, **config}), model, SimulatorPerception(),
+        spec=Tabletop("push").spec, box=Box(low=np.array(LOW), high=np.array(HIGH)), judge=judge, confirm=confirm,
+        journal=journal,
     )  # fmt: skip
 
 
 def run(
     actor: Actor, task: str = "pick-place-red", seed: int = 3, steps: int = 800,
-    cameras: Mapping[str, int] | None = None,
+    cameras: Mapping[str, int] | None = None, instruction: str | None = None,
 ) -> Episode:  # fmt: skip
     env = make_env(f"tabletop/{task}", cameras=cameras or {})
     try:
-        return run_episode(env, actor, Job(task=f"tabletop/{task}", seed=seed, arm="language", max_steps=steps))
+        name = f"tabletop/{task}"
+        job = Job(task=name, seed=seed, arm="language", max_steps=steps, instruction=instruction)
+        return run_episode(env, actor, job)
     finally:
         env.close()
 
@@ -338,6 +347,35 @@ class TestPolicy:
         assert episode.outcome is Outcome.TIME_OUT and episode.error is None
         assert episode.trajectory is not None
         assert np.abs(episode.trajectory.actions[-40:, :3]).max() == 0
+
+    def test_a_turn_that_the_hand_cannot_make_is_refused_to_the_model(self):
+        model = Says({**PICK[0], "yaw_rad": 0.5}, {"done": True})
+        run(led_by(model), steps=4)
+        assert model.told[1] == "This hand cannot turn: yaw_rad must be 0, got 0.5."
+        turned = {"weights": [[0.0] * 11] * 3 + [[0.1] + [0.0] * 10, [0.0] * 11], "angle": 0.0}
+        model = Says({"subtask": "reach", "object": "red cube"}, turned, {**turned, "angle": 1.0})
+        run(led_by(model, raw=True, decompose=True), steps=4)
+        assert all("angle and the weights of the yaw row must be 0" in told for told in model.told[2:4])
+
+    @pytest.mark.parametrize("instruction", ["lege den roten Würfel in die Schüssel", "赤い立方体をボウルに入れて"])
+    def test_an_instruction_in_another_language_is_the_models_to_understand(self, instruction):
+        refusal = "Ich verstehe diese Aufgabe nicht."
+        with serving(lambda handler, body: send(handler, completion(refusal))) as (url, seen):
+            episode = run(policy(url, []), steps=4, instruction=instruction)
+        assert f"Task: {instruction}\n" in seen[0]["messages"][1]["content"]
+        assert episode.error is None and episode.outcome is Outcome.TIME_OUT
+        assert "No usable answer in 3 attempts" in episode.thoughts[-1].words["trouble"]
+
+    def test_an_empty_instruction_is_a_failure_and_asks_nobody(self):
+        model = Says()
+        episode = run(led_by(model), steps=4, instruction="  ")
+        assert episode.outcome is Outcome.TIME_OUT and not model.told
+        assert episode.thoughts[0].words["trouble"] == "The instruction is empty."
+
+    def test_a_thing_in_the_hand_is_no_goal_that_runs_away(self):
+        episode = run(led_by(Says(PICK[0], {**PICK[1], "goal_offset_m": [0, 0, 0.06]})), steps=400)
+        assert episode.trajectory is not None and episode.tracks["object_lifted"].high > 0.05
+        assert abs(episode.trajectory.proprioception[-1, 2] - 0.072) < 0.012
 
     def test_asks_for_sub_tasks_first_where_told_to(self):
         chosen = {"subtask": "reach", "object": "red cube", "note": "nothing in the way"}
@@ -495,13 +533,8 @@ WRONG = {**PICK[0], "goal_offset_m": [0.03, 0.0, 0.0]}
 
 
 class TestCorrections:
-    def run(self, model: LanguageModel, *, corrections: int, advice: str = "directions", **more: Any) -> Episode:
-        actor = LanguagePrimitives(
-            LanguagePrimitives.Config(decompose=False, corrections=corrections), model, SimulatorPerception(),
-            spec=Tabletop("push").spec, box=Box(low=np.array(LOW), high=np.array(HIGH)), judge=ScriptedJudge(advice),
-            **more,
-        )  # fmt: skip
-        return run(actor, steps=800)
+    def run(self, model: LanguageModel, *, corrections: int, steps: int = 800, **more: Any) -> Episode:
+        return run(led_by(model, corrections=corrections, judge=ScriptedJudge(), **more), steps=steps)
 
     @pytest.mark.parametrize(
         ("change", "advice", "when"),
@@ -523,7 +556,7 @@ class TestCorrections:
 
     def test_no_more_corrections_than_allowed_and_what_failed_is_told_with_the_next_question(self):
         model = Says(WRONG, WRONG, {"done": True})
-        episode = self.run(model, corrections=1)
+        episode = self.run(model, corrections=1, steps=250)
         assert not episode.success and corrections_used(episode.thoughts) == 1 and len(model.told) == 3
         assert "- to red cube, open gripper, close gripper (failed: The red cube is not gripped)" in model.told[2]
 
@@ -536,7 +569,7 @@ class TestCorrections:
             return next(answers)
 
         model = Says(PICK[0], PICK[0], PICK[1])
-        episode = self.run(model, corrections=1, confirm=confirm)
+        episode = self.run(model, corrections=1, steps=250, confirm=confirm)
         assert "a little higher" in model.told[1] and "was not carried out" in model.told[1]
         assert len(asked) == 3 and "close the gripper after arrival" in asked[0] and not episode.success
         assert "trouble" not in episode.thoughts[-1].words
@@ -544,11 +577,7 @@ class TestCorrections:
     def test_the_model_itself_may_judge_by_what_the_policy_sees(self):
         failed = {"success": False, "problem": "gripped beside it", "correction": "3 cm to the left"}
         model = Says(WRONG, {"success": False}, failed, PICK[0], {"success": True}, {"done": True})
-        actor = LanguagePrimitives(
-            LanguagePrimitives.Config(decompose=False, corrections=2), model, SimulatorPerception(),
-            spec=Tabletop("push").spec, box=Box(low=np.array(LOW), high=np.array(HIGH)), judge=ModelJudge(),
-        )  # fmt: skip
-        episode = run(actor, steps=300)
+        episode = run(led_by(model, corrections=2, judge=ModelJudge()), steps=300)
         assert "Before:\n- red cube: (0.118, 0.022, 0.012)" in model.told[1] and "gripper closed" in model.told[1]
         assert "needs a correction" in model.told[2] and "gripped beside it: 3 cm to the left." in model.told[3]
         assert "(failed" not in model.told[5] and corrections_used(episode.thoughts) == 1

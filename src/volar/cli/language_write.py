@@ -1,6 +1,7 @@
 """`volar language write OUT --task T --model M`: a policy by language as a folder, checked before it is written."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,9 @@ class Write:
     """such as front=96; the environment's own by default. To be compared with a learned policy, it must see the same"""
 
 
-def read_pairs(words: Sequence[str], what: str) -> dict[str, Any]:
-    """`key=value`; a value is JSON where it is some, else text. ConfigError for a word without `=`."""
+def read_pairs(words: Sequence[str], what: str, *, beside: Path | None = None) -> dict[str, Any]:
+    """`key=value`; a value is JSON where it is some, else text. ConfigError for a word without `=`. beside: folder that
+    `./` and `../` shall be seen from, in place of the present one."""
     found: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
@@ -59,28 +61,30 @@ def read_pairs(words: Sequence[str], what: str) -> dict[str, Any]:
         try:
             found[key] = json.loads(text)
         except ValueError:
-            found[key] = text
+            moved = beside is not None and text.startswith(("./", "../"))
+            found[key] = os.path.join(".", os.path.relpath(text, beside)) if moved else text
     return found
 
 
 def write(command: Write) -> LanguagePolicy:
     """Raises ConfigError before anything is written."""
-    options = read_pairs(command.model_options, "--model-options")
+    options = read_pairs(command.model_options, "--model-options", beside=command.out)
     if command.backend == "endpoint":
         if command.model is None:
             raise ConfigError("An endpoint serves several models: name one, --model NAME.")
         options = {"base_url": URL, "model": command.model, **options}
     elif command.model is not None:
         options = {"model": command.model, **options}
-    if isinstance(key := options.get("key"), str) and not key.startswith("$"):
-        raise ConfigError("A key is not written into a file; name its environment variable: key='$NAME'.")
+    looks = read_pairs(command.perception_options, "--perception-options", beside=command.out)
+    for given in (options, looks):
+        if "key" in given and not str(given["key"]).startswith("$"):
+            raise ConfigError("A key is not written into a file; name its environment variable: key='$NAME'.")
     cameras = read_pairs(command.cameras, "--cameras")
     env = make_env(command.task, cameras=cameras or None)
     try:
         policy = LanguagePolicy(
             model=Part(name=command.backend, options=options), robot=env.spec, workspace=naming_world(env).workspace(),
-            perception=Part(name=command.perception,
-                            options=read_pairs(command.perception_options, "--perception-options")),
+            perception=Part(name=command.perception, options=looks),
             critic=None if command.critic is None
             else Part(name=command.critic, options=read_pairs(command.critic_options, "--critic-options")),
             options=read_pairs(command.options, "--options"),
