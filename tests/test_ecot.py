@@ -105,6 +105,10 @@ def state() -> Backbone:
 NOTHING = [None] * ROWS
 
 
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def think(reasoner: ECoT, backbone: Backbone, batch: Batch, recalls=NOTHING, given=NOTHING):
     with torch.inference_mode():
         return reasoner.think(batch, backbone.encode, recalls=recalls, given=given)
@@ -147,7 +151,7 @@ def test_plain_settings_are_plain_ecot_token_for_token(name, tmp_path):
 
 
 def learn(reasoner: ECoT, batch: Batch, seed: int = 0):
-    return reasoner.learn(batch, state().encode, generator=torch.Generator().manual_seed(seed))
+    return reasoner.learn(batch, state().encode, generator=seeded(seed))
 
 
 def test_a_row_learns_alone():
@@ -307,6 +311,22 @@ class TestTraining:
         for row, hidden in enumerate(expected):
             torch.testing.assert_close(told[row], hidden[row, 0])
 
+    def test_a_withheld_instruction_leads_nobody_who_follows(self):
+        reasoner = make_ecot(32, **ecot_variants.hybrid(("plan", "subtask", "move"), withhold=True))
+        batch = make_batch()
+        other = replace(batch, instructions=("do something else",) * ROWS)
+        followed, elsewhere = (think(reasoner, state(), each, given=LABELS).context for each in (batch, other))
+        silent, changed = (think(reasoner, state(), each).context for each in (batch, other))
+        assert torch.equal(followed.tokens[followed.mask], elsewhere.tokens[elsewhere.mask])
+        assert not torch.equal(silent.tokens[:, 0], changed.tokens[:, 0])
+        learned, modes = learn(reasoner, batch).context.mask, reasoner._draw_modes(ROWS, seeded(0))
+        bare = state().encode(batch).mask.sum(-1)
+        for row, mode in enumerate(modes):
+            words = sum(len(reasoner.lexicon.ids(text)) + 1 for text in LABELS[row].words.values())
+            told = 0 if mode is Mode.FOLLOW else len(batch.instructions[row].split())
+            spoken = 0 if mode is Mode.ACT else words
+            assert learned[row].sum() == bare[row] - len(batch.instructions[row].split()) + told + 1 + spoken
+
     def test_pauses_lengthen_the_context_and_hold_no_words(self):
         reasoner, batch = make_ecot(32, segments="", learn="act", mode="act", pauses=6), make_batch()
         assert learn(reasoner, batch).context.tokens.shape[1] == state().encode(batch).tokens.shape[1] + 6
@@ -335,6 +355,7 @@ class TestBadInput:
             ({"learn": "act 0.5, think 0.2"}, "sum to 1"),
             ({"learn": "act", "mode": "think"}, "never learns"),
             ({"pauses": -1}, "negative"),
+            ({"withhold": True}, "does not have"),
         ],
     )
     def test_settings(self, options, hint):

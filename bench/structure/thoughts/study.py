@@ -38,6 +38,7 @@ from volar.core.robot import BatchActor, Chunk, Job, Observation
 from volar.core.thoughts import Thought
 from volar.envs import make_env
 from volar.evaluation.episodes import evaluate
+from volar.evaluation.records import done
 from volar.evaluation.run import Arm as RunArm
 from volar.evaluation.run import RunInfo
 from volar.policies.actor import PolicyActor
@@ -100,6 +101,8 @@ def make_actor(out: Path, arms: dict[str, Arm], name: str) -> BatchActor:
 
 
 def run(folder: Path, out: Path, arms: dict[str, Arm], jobs: Sequence[Job], title: str) -> None:
+    if len(done(folder / "episodes.jsonl")) == len(jobs):
+        return
     names = dict.fromkeys(job.arm for job in jobs)
     info = RunInfo(
         title=title,

@@ -48,6 +48,8 @@ TRAININGS = {
     "co-training": Training(options=ways.co_training(SEGMENTS)),
     "thinking-tokens": Training(options=ways.thinking_tokens(8)),
     "hybrid": Training(options=ways.hybrid(SEGMENTS)),
+    "hybrid-subtask": Training(options=ways.hybrid(("subtask",))),
+    "hybrid-withheld": Training(options=ways.hybrid(("subtask",), withhold=True)),
 }
 ARMS = {
     **{name: Arm(training=name) for name in TRAININGS},
@@ -58,7 +60,7 @@ ARMS = {
 }
 STEERED = {
     **{f"{name}, {'edited' if edited else 'left alone'}": Arm(training=name, edited=edited)
-       for name in ("ecot", "dropout", "hybrid") for edited in (True, False)},
+       for name in ("ecot", "dropout", "hybrid", "hybrid-subtask", "hybrid-withheld") for edited in (True, False)},
     "none, left alone": Arm(training="none"),
 }  # fmt: skip
 

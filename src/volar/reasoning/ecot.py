@@ -5,7 +5,7 @@ IBJtOltTbx) and Fast ECoT (2506.07639); `ecot_variants` names them. Not the labe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -56,14 +56,17 @@ class ECoT(Reasoner):
         """segments: see `read_segments`. learn: the modes of training samples and their shares, see `read_shares`;
         think: the words are predicted, and read by the decoder, follow: they are read only, act: there are none.
         mode: at run time, as long as nothing is given. prefix: the mode is told by a token. pauses: contentless tokens
-        after the words (thinking tokens). parallel: all segments that are due are said at once, each upon the others'
-        last text. vocabulary: pieces of words at most. weight: of the words' loss beside the decoder's."""
+        after the words (thinking tokens). withhold: in mode follow the instruction is not told, so that only the words
+        can lead; without it an edit may change nothing, since the instruction has said it already. parallel: all
+        segments that are due are said at once, each upon the others' last text. vocabulary: pieces of words at most.
+        weight: of the words' loss beside the decoder's."""
 
         segments: str = "subtask; move"
         learn: str = "think"
         mode: Literal["think", "act"] = "think"
         prefix: bool = False
         pauses: int = 0
+        withhold: bool = False
         parallel: bool = False
         vocabulary: int = 512
         weight: float = 1.0
@@ -77,6 +80,8 @@ class ECoT(Reasoner):
                 raise ConfigError(f"learn={self.learn!r} never learns to say the words; with it, mode must be 'act'.")
             if self.pauses < 0 or self.weight < 0:
                 raise ConfigError(f"pauses and weight must not be negative, got {self.pauses} and {self.weight}.")
+            if self.withhold and Mode.FOLLOW not in read_shares(self.learn):
+                raise ConfigError(f"withhold is about the mode follow, which learn={self.learn!r} does not have.")
 
     speaker: Speaker
 
@@ -128,7 +133,7 @@ class ECoT(Reasoner):
             raise ConfigError(f"ECoT learns from one label per sample; got {len(batch.thoughts)} for {rows}.")
         modes = self._draw_modes(rows, generator)
         texts = self._labels(batch.thoughts, modes, generator)
-        context = self._prefixed(encode(batch), modes)
+        context = self._seen(batch, encode, modes)
         places = torch.zeros(rows, dtype=torch.long, device=context.tokens.device)
         predicted = torch.tensor([mode is Mode.THINK for mode in modes], device=places.device)
         seen, unseen = self.branches
@@ -164,7 +169,7 @@ class ECoT(Reasoner):
             )
             for recall, said in zip(recalls, given, strict=True)
         ]  # fmt: skip
-        told = self._tell(self._prefixed(encode(batch), [row.mode for row in rows]), rows)
+        told = self._tell(self._seen(batch, encode, [row.mode for row in rows]), rows)
         thoughts = tuple(self._thought(row, told, index) for index, row in enumerate(rows))
         return Considered(context=self._paused(told.context), thoughts=thoughts, evaluations=told.evaluations)
 
@@ -219,7 +224,13 @@ class ECoT(Reasoner):
         drawn = torch.multinomial(shares, rows, replacement=True, generator=generator)
         return [list(self.shares)[index] for index in drawn.tolist()]
 
-    def _prefixed(self, context: Context, modes: Sequence[Mode]) -> Context:
+    def _seen(self, batch: Batch, encode: Encode, modes: Sequence[Mode]) -> Context:
+        """The context, and the mode's token where it is told."""
+        if self.config.withhold:
+            pairs = zip(batch.instructions, modes, strict=True)
+            told = tuple("" if mode is Mode.FOLLOW else instruction for instruction, mode in pairs)
+            batch = replace(batch, instructions=told)
+        context = encode(batch)
         if not len(self.modes):
             return context
         chosen = torch.tensor([list(Mode).index(mode) for mode in modes], device=self.modes.device)

@@ -40,10 +40,11 @@ def thinking_tokens(count: int = 8) -> Options:
     return {"segments": "", "learn": "act", "mode": "act", "pauses": count}
 
 
-def hybrid(segments: Sequence[str] = SEGMENTS, *, mode: str = "act") -> Options:
-    """Hybrid Training (OpenReview IBJtOltTbx): one policy that acts, thinks or follows, told by a token which."""
+def hybrid(segments: Sequence[str] = SEGMENTS, *, mode: str = "act", withhold: bool = False) -> Options:
+    """Hybrid Training (OpenReview IBJtOltTbx): one policy that acts, thinks or follows, told by a token which. Ours is
+    `withhold`: see ECoT.Config."""
     learn = "act 0.25, think 0.5, follow 0.25"
-    return {"segments": "; ".join(segments), "learn": learn, "mode": mode, "prefix": True}
+    return {"segments": "; ".join(segments), "learn": learn, "mode": mode, "prefix": True, "withhold": withhold}
 
 
 def fast(segments: Sequence[str] = SEGMENTS, *, refresh: int = 4) -> Options:
