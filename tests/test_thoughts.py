@@ -396,8 +396,13 @@ def expert() -> PrivilegedActor:
     return TABLE.load("tabletop").expert()
 
 
-def test_an_oracle_says_what_the_labels_of_the_episode_will_say(table: Env, labels: dict[str, Any]) -> None:
-    """Beside an expert, who goes on as the oracle foresees."""
+@pytest.mark.parametrize(("task", "stages", "words"), [("pick-place-red", 2, True), ("push", 0, False)])
+def test_an_oracle_says_what_the_labels_of_the_episode_will_say(
+    labels: dict[str, Any], task: str, stages: int, words: bool
+) -> None:
+    """Beside an expert, who goes on as the oracle foresees. What is pushed is touched without a gripper's event."""
+    table = make_env(f"tabletop/{task}", cameras={})
+    labels = labels if words else {**labels, "words": []}
     guide, actor, world, seed = Oracle(expert(), labels), expert(), table.unwrapped, 5
     assert isinstance(world, NamingWorld)
     table.reset(seed)
@@ -422,7 +427,8 @@ def test_an_oracle_says_what_the_labels_of_the_episode_will_say(table: Env, labe
         closed=gripper_closed(np.array(actions, dtype=np.float64), table.spec.action, fps=20.0),
     )  # fmt: skip
     true = label(course, wanted_of(labels, world))
-    assert stage == 2
+    assert stage == stages
+    assert len({thought.marks for thought in told.values()}) > 1
     assert len(told) > 10
     for step, thought in told.items():
         assert thought == true[step], step

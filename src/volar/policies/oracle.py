@@ -43,12 +43,20 @@ class _Trace:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What was said last. until: the step from which the expert would have gone on to other marks."""
+
+    thought: Thought = field(default_factory=Thought)
+    stage: int = -1
+    until: int = 0
+
+
 class Oracle(Guide):
     """Final. labels: how the data were labelled that the policy learned from, as `volar data label` notes it among a
-    data set's facts. Marks alone are looked for once a stage, words at every look.
+    data set's facts. Words are looked for at every look, marks alone when expert or gripper would have come to others.
 
-    Raises ConfigError at the first episode of
-    a world that cannot be restored, or does not know what the labels say.
+    Raises ConfigError at the first episode of a world that cannot be restored, or does not know what the labels say.
     """
 
     privileged = ("thoughts by an oracle: an expert tried ahead in the simulator",)
@@ -57,7 +65,7 @@ class Oracle(Guide):
         self._expert, self._labels = expert, labels
 
     def reset(self, seed: int) -> None:
-        self._seed, self._past, self._told = seed, _Trace(), (-1, Thought())
+        self._seed, self._past, self._told = seed, _Trace(), _Told()
 
     def bind(self, env: Env) -> None:
         world = env.unwrapped
@@ -71,9 +79,12 @@ class Oracle(Guide):
 
     def thought(self, moment: Moment) -> Thought:
         self._remember(moment.carried)
-        if self._told[0] != moment.stage or self._wanted.words:
-            self._told = moment.stage, self.coming()[0]
-        return self._told[1]
+        now = len(self._past.actions)
+        if self._told.stage != moment.stage or now >= self._told.until or self._wanted.words:
+            coming = self.coming()
+            lasts = next((ahead for ahead, each in enumerate(coming) if each.marks != coming[0].marks), len(coming))
+            self._told = _Told(thought=coming[0], stage=moment.stage, until=now + lasts)
+        return self._told.thought
 
     def coming(self) -> tuple[Thought, ...]:
         """The labels of the frames from now to the end, if the expert went on."""
