@@ -14,7 +14,7 @@ import torch
 
 from volar.core.errors import ConfigError, EpisodeError
 from volar.core.objects import NamedObject
-from volar.core.robot import Actor, Episode, Job, Outcome
+from volar.core.robot import Actor, Episode, Job, Observation, Outcome
 from volar.envs import make_env
 from volar.envs.rollout import run_episode
 from volar.envs.tabletop.world import HIGH, LOW, Tabletop
@@ -582,6 +582,19 @@ class TestCorrections:
         assert "needs a correction" in model.told[2] and "gripped beside it: 3 cm to the left." in model.told[3]
         assert "(failed" not in model.told[5] and corrections_used(episode.thoughts) == 1
         assert episode.privileged == ("simulator state: names, places and sizes of objects",)
+
+    def test_things_that_vanish_under_way_break_nothing(self):
+        class Magician(SimulatorPerception):
+            def objects(self, observation: Observation) -> Mapping[str, NamedObject]:
+                seen = dict(super().objects(observation))
+                return {} if observation.time > 1 else seen
+
+        actor = LanguagePrimitives(
+            LanguagePrimitives.Config(decompose=False), Says(PICK[0]), Magician(), spec=Tabletop("push").spec,
+            box=Box(low=np.array(LOW), high=np.array(HIGH)),
+        )  # fmt: skip
+        episode = run(actor, steps=60)
+        assert episode.error is None and "in sight" in episode.thoughts[-1].words["trouble"]
 
     def test_corrections_and_who_gives_them_go_together(self):
         config, spec = LanguagePrimitives.Config(corrections=2), Tabletop("push").spec

@@ -8,6 +8,7 @@ import pytest
 from test_language import completion, says, scripted, send, serving
 
 from volar.cli import main
+from volar.cli.language_run import ask_person
 from volar.cli.language_summary import by_corrections
 from volar.core.errors import ConfigError
 from volar.core.robot import Episode, Job, Outcome
@@ -110,6 +111,19 @@ class TestCommands:
             shown = told(capsys, *arguments, "--max-steps", "4")
         assert shown["outcome"] == "time_out" and shown["tokens_written"] == 7 and shown["exchanges"] == 1
 
+    @pytest.mark.parametrize(
+        ("typed", "answer"), [("", ""), ("Yes", ""), ("no", None), ("higher ", "higher"), (None, None)]
+    )
+    def test_what_a_person_types_is_consent_refusal_or_a_correction(self, monkeypatch, typed, answer):
+        def read(_: str) -> str:
+            if typed is None:
+                raise EOFError
+            return typed
+
+        monkeypatch.setattr("builtins.input", read)
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        assert ask_person("to red cube") == answer
+
     def test_evaluates_like_a_checkpoint_with_thoughts_and_cost_beside_the_records(self, tmp_path, capsys, monkeypatch):
         folder, out = write(tmp_path / "policy"), tmp_path / "run"
         refuses = lambda handler, body: send(handler, completion(None, refusal="I cannot"))  # noqa: E731
@@ -129,6 +143,8 @@ class TestCommands:
         (row,) = summary["arms"]["policy"]["by_corrections"]
         assert (row["corrections"], row["successes"], row["episodes"]) == (0, 0, 2)
         assert summary["arms"]["policy"]["per_episode"]["given_up"] == 0.5 and summary["journal"]["tokens_read"] == 11
+        settings = json.loads((out / "run.json").read_text())["settings"]["language"]["policy"]
+        assert settings["model"]["options"]["model"] == "small" and settings["options"] == {"decompose": False}
         lines = [json.loads(line) for line in (out / "language.jsonl").read_text().splitlines()]
         assert [line["scene"] for line in lines] == [first.first_observation]
         assert (lines[0]["read"], lines[0]["written"], lines[0]["seed"]) == (11, 7, 3)

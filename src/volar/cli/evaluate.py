@@ -189,6 +189,8 @@ def plan(command: Evaluate, scenes: Scenes) -> tuple[RunInfo, ActorMaker]:
         "statistics": {n: config["files"].get("stats.json", config["hash"])[:16] for n, config in configs.items()},
         "kind": {name: config["card"]["kind"] for name, config in configs.items()},
     }
+    if language := {name: config["language"] for name, config in configs.items() if "language" in config}:
+        settings["language"] = language
     if command.part:
         settings["part"] = command.part
     if scenes.suite:

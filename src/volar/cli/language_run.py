@@ -44,7 +44,10 @@ def ask_person(words: str) -> str | None:
     if not sys.stdin.isatty():
         raise ConfigError("--confirm asks a person, and there is no terminal; leave it out, nobody is needed.")
     print(f"Next motion: {words}\nenter: go; no: stop; anything else: what to change", file=sys.stderr)
-    answer = input("> ").strip()
+    try:
+        answer = input("> ").strip()
+    except EOFError:
+        return None
     return None if answer.lower() in ("n", "no") else "" if answer.lower() in ("", "y", "yes") else answer
 
 

@@ -140,6 +140,7 @@ class StoredLanguage:
             "kind": "policy", "folder": self.folder, "hash": self.hash, "part": None, "facts": {}, "files": {},
             "robot": self.policy.robot.to_json(), "policy": {"horizon": HORIZON},
             "card": {"kind": "language model over movement primitives"}, "description": self.policy.description,
+            "language": {key: value for key, value in asdict(self.policy).items() if key != "robot"},
             "blind": not PERCEPTIONS.load(self.policy.perception.name).uses_images,
         }  # fmt: skip
 

@@ -87,7 +87,7 @@ class LanguagePrimitives(PrivilegedActor):
         self._follower: Follower | None = None
         self._closed, self._stopped, self._corrections, self._motions = False, False, 0, 0
         self._finished: list[str] = []
-        self._objects: Mapping[str, NamedObject] = {}
+        self._known: dict[str, NamedObject] = {}  # what was perceived last, also of what is gone by now
         self._carried: Mapping[str, NamedObject] | None = None  # where things were, while a goal is in the hand
         self._words: dict[str, str] = {}
         self._ages: dict[str, int] = {}
@@ -105,11 +105,12 @@ class LanguagePrimitives(PrivilegedActor):
         self._ages = {segment: age + 1 for segment, age in self._ages.items()}
         hand = observation.proprioception[self._hand].astype(np.float64)
         try:
-            self._objects = self._perception.objects(observation)
-            self._go_on(observation.instruction, Situation(hand=hand, closed=self._closed, objects=self._objects))
+            objects = self._perception.objects(observation)
+            self._known |= objects
+            self._go_on(observation.instruction, Situation(hand=hand, closed=self._closed, objects=objects))
         except EpisodeError as error:
             self._stop(str(error))
-        actions = self._actions(hand, self._objects)
+        actions = self._actions(hand, self._known)
         return Chunk(
             actions=actions, execute=self.config.execute, evaluations=self._talk.calls,
             latency=self._clock() - began,
@@ -168,17 +169,20 @@ class LanguagePrimitives(PrivilegedActor):
             return None
         self._corrections += 1
         self._say(CORRECTION, f"{self._corrections}: {verdict.correction()}")
+        return self._again(motion, verdict.correction(), now, moved=moved)
+
+    def _again(self, motion: Motion, correction: str, now: Situation, *, moved: bool) -> Motion | None:
+        """None where the model makes nothing of the correction."""
         try:
-            return self._chooser.again(motion, verdict.correction(), now, moved=moved)
+            return self._chooser.again(motion, correction, now, moved=moved)
         except EpisodeError:
             return None
 
     def _confirmed(self, motion: Motion, now: Situation) -> Motion | None:
         while self._confirm is not None and (answer := self._confirm(f"{motion.done}: {motion.tried.words}")) != "":
-            changed = None if answer is None else self._chooser.again(motion, answer, now, moved=False)
-            if changed is None:
+            if answer is None:
                 return None
-            motion = changed
+            motion = self._again(motion, answer, now, moved=False) or motion
         return motion
 
     def _begin(self, motion: Motion, now: Situation) -> None:

@@ -87,7 +87,7 @@ class ScriptedJudge(Judge):
             self._bound = tried.object
 
     def watch(self, now: Situation, share: float) -> None:
-        self._after = self._world.named_objects()
+        self._after = {**self._before, **self._world.named_objects()}
         self._now = replace(now, objects=self._after)
         if self._known and now.closed and not self._was_closed and self._closing is None:
             self._closing = float(np.linalg.norm(self._after[self._tried.object].position - now.hand))
@@ -145,7 +145,7 @@ class ScriptedJudge(Judge):
     def _releasing(self, held: str) -> Verdict:
         if self._now.gripped() == held:
             return self._said(f"The {held} was not let go", Timing(event="open", later=False))
-        off = _beside(self._after[held], self._after[self._bound]) if self._bound else None
+        off = _beside(self._after[held], self._after[self._bound]) if self._bound in self._after else None
         if off is None:
             return PASSED
         side = ", ".join(Shift(axis=axis, metres=float(off[axis])).words().partition(" (")[0] for axis in range(2))
