@@ -96,11 +96,10 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
         "bottleneck": pairs("bottleneck"), "bottleneck/oracle": pairs("bottleneck", "oracle"),
         "bottleneck/shuffled": pairs("bottleneck", "shuffled"),
     },
-    "P1, equal FLOPs": {"none-longer": pairs("none-longer")},
-    "P5": {
-        **{f"point/oracle+{pixels}": pairs("point", "oracle", pixels) for pixels in POINTED},
-        **{name: pairs(name) for name in ("error-8", "error-16", "late-12")},
+    "P5, a pointer that is off": {
+        f"point/oracle+{pixels}": pairs("point", "oracle", pixels) for pixels in POINTED
     },
+    "P1, equal FLOPs": {"none-longer": pairs("none-longer")},
     "P6": {name: pairs(name) for name in VARIANTS if name.endswith(tuple(f"-{count}" for count in DEMONSTRATIONS[:-1]))
            and name.startswith(("none", "point"))},
     "P4": {name: pairs(name) for name in ("box", "regions", "markers")},
@@ -109,12 +108,12 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
         "point-by/oracle, straight": straight("point-by", "oracle"),
         **{f"{name}, detours": detours(name) for name in ("none-by", "point-by")},
     },
+    "P5, labels that are off or late": {name: pairs(name) for name in VARIANTS if name.startswith(("error-", "late-"))},
     "P4, with pictures": {
         "seen, none": pairs("seen, none"),
         **{f"seen, {way}": pairs(f"seen, {way}") for way in WAYS},
         **{f"seen, {way}/oracle": pairs(f"seen, {way}", "oracle") for way in WAYS},
     },
-    "P5, smaller": {name: pairs(name) for name in ("error-4", "late-4")},
 }  # fmt: skip
 
 
