@@ -43,7 +43,7 @@ class Course:
 
 class CourseReader:
     """Reads the courses of a data set's episodes. robot: what their actions mean. hand: names of the three numbers of
-    the state that are the hand's place in metres. Raises ConfigError if those, or the robot's gripper, are not there."""
+    the state that are the hand's place in metres. Raises ConfigError if those or its gripper are not there."""
 
     def __init__(self, dataset: Dataset, robot: ActionSpec, *, hand: Sequence[str] = HAND) -> None:
         self._dataset, self._robot = dataset, robot

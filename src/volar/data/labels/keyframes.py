@@ -3,7 +3,7 @@
 After AVP (arXiv 2605.22183), whose keyframes are gripper transitions; pushing, wiping and pressing need the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -20,6 +20,7 @@ MOVED: Final = 0.01  # metres; less is a nudge
 APART: Final = 0.5  # seconds; halts and shoves nearer than that are one
 DIP: Final = 0.3  # of the episode's median speed; by so much a halt, or a turn by more than a right angle, is slower
 WENT_ON: Final = 0.03  # metres of the hand after the last event, to be one more
+UNKNOWN_SIZE: Final = 0.04  # metres, of a thing that nobody measures
 REACH: Final = 0.04  # metres from a thing's box to the hand that grasps it
 BESIDE: Final = 0.03  # metres beyond the sizes of two things, seen from above, within which one is put at the other
 
@@ -37,12 +38,14 @@ class Keyframe:
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
     """Something goes from one place to another: the action of frame `begin` takes or touches it, that of frame `end`
-    leaves it. thing, place: names of what moves and of what it is put at, where objects are known. held: between the
-    fingers."""
+    leaves it. held: between the fingers. source: what is taken, as it was then; destination: what it is put at, or it
+    itself where it is put. thing, place: the names of the two, where objects are known."""
 
     begin: int
     end: int
     held: bool
+    source: NamedObject
+    destination: NamedObject
     thing: str | None = None
     place: str | None = None
 
@@ -86,9 +89,28 @@ def _grasps(course: Course) -> list[Transfer]:
     for place in range(0, len(changes), 2):
         begin, end = changes[place], changes[place + 1] if place + 1 < len(changes) else last
         thing = _grasped(course, begin, end) if course.objects else None
-        goal = _put_at(course, thing, end) if thing else None
-        found.append(Transfer(begin=begin, end=end, held=True, thing=thing, place=goal))
+        found.append(_transfer(course, begin, end, thing, held=True))
     return found
+
+
+def _transfer(course: Course, begin: int, end: int, thing: str | None, *, held: bool) -> Transfer:
+    if thing is None:
+        source, destination = (
+            NamedObject(position=course.hand[frame], size=np.full(3, UNKNOWN_SIZE)) for frame in (begin, end)
+        )
+        return Transfer(begin=begin, end=end, held=held, source=source, destination=destination)
+    source, settled = course.objects[begin][thing], _settled(course, thing, end)
+    place = _put_at(settled, thing) if thing in settled else None
+    destination = settled.get(place or thing, source)
+    return Transfer(
+        begin=begin, end=end, held=held, source=source, destination=destination, thing=thing, place=place
+    )  # fmt: skip
+
+
+def _settled(course: Course, thing: str, end: int) -> Mapping[str, NamedObject]:
+    """What stands where once the thing has come to rest, or where it was last seen on the way there."""
+    rest = min(end + course.frames(APART), len(course.hand) - 1)
+    return next((now for now in course.objects[rest : end - 1 : -1] if thing in now), course.objects[rest])
 
 
 def _grasped(course: Course, begin: int, end: int) -> str | None:
@@ -114,11 +136,8 @@ def _way(course: Course, name: str, begin: int, end: int) -> float:
     return 0.0 if first is None or second is None else float(np.linalg.norm(second.position - first.position))
 
 
-def _put_at(course: Course, thing: str, end: int) -> str | None:
+def _put_at(settled: Mapping[str, NamedObject], thing: str) -> str | None:
     """The nearest of the things that, seen from above, it lies in, on or beside."""
-    settled = course.objects[min(end + course.frames(APART), len(course.hand) - 1)]
-    if thing not in settled:
-        return None
     moved = settled[thing]
     gaps = {}
     for name, other in settled.items():
@@ -137,16 +156,16 @@ def _shoves(course: Course, grasps: Sequence[Transfer]) -> list[Transfer]:
     for transfer in grasps:  # nothing is between the fingers, nor has just been, nor will be within the stride
         free[max(transfer.begin - stride, 0) : transfer.end + apart + 1] = False
     found = []
-    for name in course.objects[0]:
+    for name in dict.fromkeys(name for now in course.objects for name in now):
         path = np.array([now[name].position if name in now else (np.nan,) * 3 for now in course.objects])
         ahead = np.minimum(np.arange(len(path)) + stride, len(path) - 1)
         moving = free & (np.linalg.norm(path[ahead] - path, axis=1) > MOVES * stride / course.fps)
         for begin, end in _stretches(moving, apart):
             way = float(np.linalg.norm(path[end] - path[begin]))
-            touched = min(_gap(course.objects[frame][name], course.hand[frame]) for frame in range(begin, end + 1))
-            if way > MOVED and touched < REACH:
-                place = _put_at(course, name, end)
-                found.append(Transfer(begin=max(begin, 1), end=end, held=False, thing=name, place=place))
+            seen = [frame for frame in range(begin, end + 1) if name in course.objects[frame]]
+            gap = min(_gap(course.objects[frame][name], course.hand[frame]) for frame in seen)
+            if way > MOVED and gap < REACH:
+                found.append(_transfer(course, begin, end, name, held=False))
     return found
 
 

@@ -16,9 +16,8 @@ from volar.core.calibration import Calibration
 from volar.core.objects import NamedObject
 from volar.core.thoughts import Mark
 from volar.data.labels.course import Course
-from volar.data.labels.keyframes import Story, Transfer
+from volar.data.labels.keyframes import Story
 
-UNKNOWN_SIZE: Final = 0.04  # metres, of a thing that nobody measures
 PATH_POINTS, PATH_SECONDS = 5, 0.2  # of the hand's path ahead: how many, and how far apart
 CORNERS: Final = np.array(list(product((-0.5, 0.5), repeat=3)))
 
@@ -56,10 +55,9 @@ def regions(scene: Scene, frame: int) -> list[Mark]:
     if not transfers:
         return []
     now = next((transfer for transfer in transfers if transfer.end >= frame), transfers[-1])
-    source, destination = _source(scene.course, now), _destination(scene.course, now)
     return [
-        *_boxes(scene, source, role="source", done=now.begin < frame),
-        *_boxes(scene, destination, role="destination", done=now.end < frame),
+        *_boxes(scene, now.source, role="source", done=now.begin < frame),
+        *_boxes(scene, now.destination, role="destination", done=now.end < frame),
     ]
 
 
@@ -82,20 +80,6 @@ def _points(scene: Scene, frame: int, *, order: int, done: bool) -> list[Mark]:
             u, v = uv.tolist()
             found.append(Mark(camera=camera.camera, centre=(u, v), order=order, done=done))
     return found
-
-
-def _source(course: Course, transfer: Transfer) -> NamedObject:
-    if transfer.thing:
-        return course.objects[transfer.begin][transfer.thing]
-    return NamedObject(position=course.hand[transfer.begin], size=np.full(3, UNKNOWN_SIZE))
-
-
-def _destination(course: Course, transfer: Transfer) -> NamedObject:
-    if transfer.place:
-        return course.objects[transfer.end][transfer.place]
-    if transfer.thing:
-        return course.objects[transfer.end][transfer.thing]
-    return NamedObject(position=course.hand[transfer.end], size=np.full(3, UNKNOWN_SIZE))
 
 
 def _boxes(scene: Scene, thing: NamedObject, *, role: str, done: bool = False) -> list[Mark]:
