@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
-from rules import SPEED, Rules, Scene, in_the_way, read_errands
+from rules import SPEED, Rules, Scene, in_the_way, read_errands, read_scene
 
 from volar.core.objects import NamedObject
 from volar.core.robot import Actor, Chunk, Env, Observation, PrivilegedActor
@@ -103,7 +103,7 @@ class Erring(LanguageModel):
         words = messages[1].text.partition("\n")[0]
         if len(messages) > 2 and messages[-2].role == "assistant":
             values = json.loads(messages[-2].text)
-            return _said(corrected(values, messages[-1].text))
+            return _said(corrected(values, messages[-1].text, closed=read_scene(messages[-1].text).closed))
         found = self._model.answer(messages, schema=schema)
         values = json.loads(found.text)
         if "goal_object" not in values:
@@ -141,9 +141,9 @@ SHIFT = re.compile(r"\(([xyz]) ([+-]\d+\.\d+) m\) (early in|in the middle of|lat
 TIMING = re.compile(r"(open|close) the gripper (later|earlier)")
 
 
-def corrected(values: dict[str, Any], words: str) -> dict[str, Any]:
+def corrected(values: dict[str, Any], words: str, *, closed: bool) -> dict[str, Any]:
     """The parameters as a literal reader of a correction changes them: shifts at the end move the goal, other shifts
-    the via points in that part of the motion."""
+    the via points in that part of the motion. closed: the hand is; it is opened where it is to grip."""
     offset, vias = list(values.get("goal_offset_m", (0.0, 0.0, 0.0))), [dict(via) for via in values.get("vias", ())]
     gripper = [dict(event) for event in values.get("gripper", ())]
     for axis, metres, phase in SHIFT.findall(words):
@@ -161,6 +161,8 @@ def corrected(values: dict[str, Any], words: str) -> dict[str, Any]:
         for each in gripper:
             if each["event"] == event:
                 each["at_fraction"] = 1.0 if when == "later" else 0.5
+    if closed and any(each["event"] == "close" for each in gripper) and len(gripper) == 1:
+        gripper.insert(0, {"event": "open", "at_fraction": 0.0})
     return {**values, "goal_offset_m": offset, "vias": vias[-6:], "gripper": gripper}
 
 

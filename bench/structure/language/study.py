@@ -57,7 +57,7 @@ PARTS = {
         arms=("vias", "vias, erring", *CORRECTED),
         tasks=("pick-place-red", "horizon-1", *PILLARS[2:]),
         scenes=50,
-        steps=450,
+        steps=600,
     ),
     "L5": Part(
         arms=("vias", "vias, whole", "vias, forgetful", "vias, whole, forgetful"),
