@@ -1,6 +1,7 @@
 """Language models over a real local socket, what is read from their answers, and the policy that follows them."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from volar.backbones.weights import LANGUAGE, fetch_source
 from volar.core.errors import ConfigError, EpisodeError
 from volar.core.objects import NamedObject
 from volar.core.robot import Actor, Episode, Job, Observation, Outcome
@@ -21,13 +23,13 @@ from volar.envs.tabletop.world import HIGH, LOW, Tabletop
 from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception
-from volar.reasoning.conversation import Conversation, Exchange
+from volar.reasoning.conversation import Conversation, Exchange, Reading
 from volar.reasoning.critic import Judge, Shift, Situation, Tried, Verdict, corrections_used
 from volar.reasoning.following import Follower, Patience
 from volar.reasoning.language_model import Answer, Endpoint, EndpointConfig, LanguageModel, Message
 from volar.reasoning.model_critic import ModelJudge
 from volar.reasoning.motion_plan import begin, commanded, followed, foresee, plan_raw, plan_request
-from volar.reasoning.motion_request import MotionRequest, Rhythm, Via, read_request
+from volar.reasoning.motion_request import MotionRequest, Rhythm, Via, first_object, read_request
 from volar.reasoning.raw_weights import RawRequest, arm_response, crossing, read_weights
 from volar.reasoning.scripted_critic import ScriptedJudge
 
@@ -140,6 +142,35 @@ class TestEndpoint:
 
         with serving(drip) as (url, _), pytest.raises(EpisodeError, match=r"too slow|Timeout"):
             endpoint(url, timeout=0.4, retries=0).answer(ASKED)
+
+    def test_an_answer_that_was_cut_off_is_told_so(self):
+        body = json.loads(completion('{"subtask": "reach'))
+        body["choices"][0]["finish_reason"] = "length"
+        replies = [lambda handler, _: send(handler, json.dumps(body).encode()), says({})]
+        with serving(*replies) as (url, seen):
+            talk = Conversation(endpoint(url), attempts=2)
+            talk.ask(ASKED, None, lambda text: Reading(value=first_object(text)))
+        assert (
+            "no JSON object" in seen[1]["messages"][-1]["content"] and "too long" in seen[1]["messages"][-1]["content"]
+        )
+
+    @pytest.mark.hub
+    def test_a_server_of_llama_cpp_holds_the_answer_to_the_schema(self, tmp_path):
+        xllamacpp = pytest.importorskip("xllamacpp", reason="pip install xllamacpp to speak with llama.cpp")
+        try:
+            weights = fetch_source(LANGUAGE, tmp_path)
+        except ConfigError as error:
+            pytest.skip(f"the original file cannot be fetched: {error}")
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(weights)
+        parameters.n_ctx, parameters.n_parallel, parameters.warmup, parameters.verbosity = 256, 1, False, -1
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+        server = xllamacpp.Server(parameters)
+        schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}, "required": ["ready"]}
+        model = Endpoint(f"{server.listening_address}/v1", "smollm2", config=EndpointConfig(most_tokens=12))
+        answer = model.answer(ASKED, schema=schema)
+        assert re.match(r'\{\s*"ready"', answer.text) and answer.attempts == 1, "hello would be answered otherwise"
+        assert answer.read and answer.written and model.describe()["structured"] is True
 
     def test_nobody_there(self):
         with pytest.raises(EpisodeError, match="gave no answer in 2 attempts: ConnectError"):

@@ -91,7 +91,8 @@ class Conversation:
             try:
                 found, complaint = read(answer.text), ""
             except ConfigError as error:
-                complaint = str(error)
+                cut = " The answer was cut off because it was too long; be brief." if answer.cut else ""
+                complaint = f"{error}{cut}"
             if self._journal is not None:
                 self._journal(
                     Exchange(

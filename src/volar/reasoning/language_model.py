@@ -31,13 +31,14 @@ class Message:
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """read, written: tokens that it cost; None where nobody says. seconds: waiting and retries included. attempts:
-    requests that were sent for it."""
+    requests that were sent for it. cut: whether it ends where no more tokens were allowed."""
 
     text: str
     read: int | None
     written: int | None
     seconds: float
     attempts: int = 1
+    cut: bool = False
 
 
 class LanguageModel(ABC):
@@ -102,7 +103,7 @@ class Endpoint(LanguageModel):
             reply = self._ask(messages, schema if self._structured else None, left)
             if reply.text is not None:
                 return Answer(text=reply.text, read=reply.read, written=reply.written,
-                              seconds=self.clock() - began, attempts=attempt)  # fmt: skip
+                              seconds=self.clock() - began, attempts=attempt, cut=reply.cut)  # fmt: skip
             trouble = reply.trouble
             if reply.unstructured:
                 self._structured = False
@@ -164,6 +165,7 @@ class _Reply:
     passing: bool = False
     unstructured: bool = False
     wait: float = 0.0
+    cut: bool = False
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:
@@ -192,4 +194,4 @@ def _read(status: int, content: bytes, retry_after: str, body: Mapping[str, Any]
         return _Reply(trouble=f"the model refuses: {refusal}" if refusal else f"no text in {shown}")
     counts = [usage.get(key) if isinstance(usage, dict) else None for key in ("prompt_tokens", "completion_tokens")]
     read, written = (count if isinstance(count, int) else None for count in counts)
-    return _Reply(text=text, read=read, written=written)
+    return _Reply(text=text, read=read, written=written, cut=choice.get("finish_reason") == "length")
