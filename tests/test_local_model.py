@@ -32,7 +32,7 @@ from volar.reasoning.motion_plan import plan_request
 from volar.reasoning.motion_request import read_request, with_names
 from volar.reasoning.prompts import SUBTASK_SCHEMA, SubTask, read_subtask
 from volar.reasoning.scene_rules import Errand, blocking, next_subtask, parameters
-from volar.reasoning.text_network import Smol
+from volar.reasoning.text_network import Smol, Transformers
 from volar.train.language.config import TuneConfig
 from volar.train.language.exam import BOX, EXAM_SEEDS, exam_lessons, sit, summary, worked
 from volar.train.language.lessons import Lesson, lesson
@@ -125,16 +125,30 @@ class TestAnswer:
     def test_what_has_no_choice_is_read_in_without_asking_the_network(self):
         network, asked = tiny(), []
         extend = network.extend
-        network.extend = lambda ids, past: asked.append(len(ids)) or extend(ids, past)  # type: ignore[method-assign]
+        network.extend = lambda ids, past, last: asked.append(len(ids)) or extend(ids, past, last=last)  # type: ignore
         answer = LocalModel(network).answer(QUESTION, schema=with_names(SUBTASK_SCHEMA, "object", ["red cube"]))
         assert answer.written is not None and len(asked) < answer.written / 2
         assert sum(asked) <= answer.written + (answer.read or 0)
 
-    def test_keys_and_values_that_are_kept_change_nothing(self):
-        network, ids = tiny(), list(range(40))
-        whole = network.extend(ids, None).logits
-        first = network.extend(ids[:25], None)
-        torch.testing.assert_close(network.extend(ids[25:], first.past).logits, whole)
+    def test_what_earlier_answers_suggest_saves_calls_and_changes_no_answer(self):
+        questions = [each for seed in range(4) for each in lesson(seed).questions if isinstance(each.right, SubTask)]
+        schema = with_names(SUBTASK_SCHEMA, "object", ["red cube", "blue ball"])
+        network, calls = tiny(3), []
+        extend = network.extend
+        network.extend = lambda ids, past, last: calls.append(last) or extend(ids, past, last=last)  # type: ignore
+        fresh = [LocalModel(network).answer(each.asked, schema=schema).text for each in questions]
+        alone, one = len(calls), LocalModel(network)
+        assert [one.answer(each.asked, schema=schema).text for each in questions] == fresh
+        assert len(calls) - alone < 0.7 * alone and max(calls[:alone]) < max(calls[alone:])
+
+    @pytest.mark.parametrize("kind", ["ours", "transformers"])
+    def test_keys_and_values_that_are_kept_change_nothing(self, kind, tmp_path):
+        network = tiny() if kind == "ours" else Transformers(saved(tmp_path / "m"))
+        ids = list(range(40))
+        whole = network.extend(ids, None, last=3).logits
+        first = network.extend([*ids[:25], 7, 7, 7], None)
+        second = network.extend(ids[25:], network.crop(first.past, 25), last=3)
+        torch.testing.assert_close(second.logits, whole, atol=1e-4, rtol=1e-4)
 
     def test_without_a_schema_it_says_what_it_likes_until_it_has_said_enough(self):
         answer = LocalModel(tiny(), most_tokens=7).answer(QUESTION)

@@ -4,6 +4,7 @@ Additions of `volar language tune`, plain SmolLM2, or any folder of transformers
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from volar.reasoning.language_model import Answer, LanguageModel, Message
 from volar.reasoning.text_network import TextNetwork, Transformers, is_transformers, load_smol
 from volar.reasoning.tuned_model import is_tuned, load_tuned
 
+SAME, GUESSED, REMEMBERED = 3, 12, 4  # tokens that must agree, tokens guessed at once, answers looked through
+
 
 class LocalModel(LanguageModel):
     """Final. most_tokens: of an answer. longest: tokens of question and answer together; EpisodeError beyond. compact:
@@ -31,6 +34,7 @@ class LocalModel(LanguageModel):
             raise ConfigError(f"most_tokens and longest must be at least 1; got {most_tokens} and {longest}.")
         self._network, self.compact, self._facts = network, compact, dict(facts or {})
         self._most, self._longest, self._clock = most_tokens, longest, clock
+        self._earlier: deque[list[int]] = deque(maxlen=REMEMBERED)
 
     def describe(self) -> dict[str, Any]:
         return {"model": self._network.name, "compact": self.compact, "most_tokens": self._most, **self._facts}
@@ -43,25 +47,52 @@ class LocalModel(LanguageModel):
             raise EpisodeError(f"A question of {len(asked)} tokens is too long for {self._longest} with its answer.")
         form = None if schema is None else AnswerForm(schema)
         said = self._say(asked, form)
+        self._earlier.appendleft(said)
         seconds = self._clock() - began
         return Answer(text=self._network.text(said), read=len(asked), written=len(said), seconds=seconds)
 
     def _say(self, asked: Sequence[int], form: AnswerForm | None) -> list[int]:
-        network, said, unread, past = self._network, [], list(asked), None
-        while len(said) < self._most:
-            new = [] if form is None else self._forced(form, said)
-            if not new:
-                found = network.extend(unread, past)
-                past, unread = found.past, []
-                best = int(found.logits.argmax()) if form is None else self._best(found.logits, form, said)
-                if best in network.ends:
-                    break
-                new = [best]
-            said += new
-            unread += new
-            if form is not None and form.whole(network.text(said)):
+        network, said, unread, past, kept = self._network, [], list(asked), None, 0
+        while len(said) < self._most and not self._whole(form, said):
+            forced = [] if form is None else self._forced(form, said)
+            said += forced
+            unread += forced
+            if forced:
+                continue
+            guess = self._guess(said)
+            found = network.extend([*unread, *guess], past, last=len(guess) + 1)
+            agreed = self._agreed(found.logits, form, said, guess)
+            if agreed and agreed[-1] in network.ends:
+                return [*said, *agreed[:-1]]
+            kept += len(unread) + len(agreed) - 1
+            past, unread = network.crop(found.past, kept), agreed[-1:]
+            said += agreed
+        return said[: self._most]
+
+    def _agreed(
+        self, logits: Float[Tensor, "s k"], form: AnswerForm | None, said: list[int], guess: list[int]
+    ) -> list[int]:
+        """Tokens that the network says next, one after the other: as many as were guessed right, and one more."""
+        agreed: list[int] = []
+        for place, chances in enumerate(logits):
+            token = int(chances.argmax()) if form is None else self._best(chances, form, [*said, *agreed])
+            agreed.append(token)
+            wrong = place == len(guess) or token != guess[place]
+            if wrong or token in self._network.ends or self._whole(form, [*said, *agreed]):
                 break
-        return said
+        return agreed
+
+    def _whole(self, form: AnswerForm | None, said: list[int]) -> bool:
+        return form is not None and form.whole(self._network.text(said))
+
+    def _guess(self, said: list[int]) -> list[int]:
+        """What came next in an earlier answer after the same few tokens. Answers resemble one another, and reading
+        several tokens costs hardly more than reading one; a wrong guess changes nothing but time."""
+        for earlier in self._earlier:
+            for place in range(len(earlier) - SAME - 1, -1, -1):
+                if len(said) >= SAME and earlier[place : place + SAME] == said[-SAME:]:
+                    return earlier[place + SAME : place + SAME + GUESSED]
+        return []
 
     def _best(self, logits: Float[Tensor, " k"], form: AnswerForm, said: list[int]) -> int:
         """The likeliest token after which the text still is the beginning of an answer."""

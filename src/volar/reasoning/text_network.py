@@ -21,9 +21,9 @@ from volar.reasoning.language_model import Message
 
 @dataclass(frozen=True, kw_only=True)
 class Extended:
-    """logits: of what follows the last id. past: to be given back, and not to be used twice."""
+    """logits: of what follows each of the last ids. past: to be given back, and not to be used twice."""
 
-    logits: Float[Tensor, " k"]
+    logits: Float[Tensor, "s k"]
     past: Any
 
 
@@ -44,8 +44,12 @@ class TextNetwork(ABC):
     def text(self, ids: Sequence[int]) -> str: ...
 
     @abstractmethod
-    def extend(self, ids: Sequence[int], past: Any) -> Extended:
-        """past: None at the beginning."""
+    def extend(self, ids: Sequence[int], past: Any, *, last: int = 1) -> Extended:
+        """past: None at the beginning. last: how many of the ids are asked about what follows them."""
+
+    @abstractmethod
+    def crop(self, past: Any, length: int) -> Any:
+        """Without what came after the first `length` ids."""
 
 
 class Smol(TextNetwork):
@@ -67,10 +71,13 @@ class Smol(TextNetwork):
         return self.tokenizer.decode(list(ids))
 
     @torch.no_grad()
-    def extend(self, ids: Sequence[int], past: Any) -> Extended:
+    def extend(self, ids: Sequence[int], past: Any, *, last: int = 1) -> Extended:
         device = self.model.embedding.weight.device
         states = self.model(self.model.embedding(torch.tensor([list(ids)], device=device)), past=past)
-        return Extended(logits=self.model.logits(states.hidden[:, -1:])[0, 0], past=states.layers)
+        return Extended(logits=self.model.logits(states.hidden[:, -last:])[0], past=states.layers)
+
+    def crop(self, past: Any, length: int) -> Any:
+        return tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in past)
 
 
 def load_smol() -> Smol:
@@ -112,9 +119,15 @@ class Transformers(TextNetwork):
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
     @torch.no_grad()
-    def extend(self, ids: Sequence[int], past: Any) -> Extended:
-        found = self._model(torch.tensor([list(ids)]), past_key_values=past, use_cache=True, logits_to_keep=1)
-        return Extended(logits=found.logits[0, -1], past=found.past_key_values)
+    def extend(self, ids: Sequence[int], past: Any, *, last: int = 1) -> Extended:
+        found = self._model(torch.tensor([list(ids)]), past_key_values=past, use_cache=True, logits_to_keep=last)
+        return Extended(logits=found.logits[0], past=found.past_key_values)
+
+    def crop(self, past: Any, length: int) -> Any:
+        surplus = past.get_seq_length() - length
+        if surplus > 0:
+            past.crop(-surplus)  # a negative number is what all versions understand alike
+        return past
 
 
 def is_transformers(folder: Path) -> bool:
