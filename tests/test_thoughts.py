@@ -17,6 +17,7 @@ from synthetic_run import RUN, make_episode
 from volar.cli.compare import Compare
 from volar.cli.compare_plan import make_plan
 from volar.cli.evaluate import Evaluate, run_evaluation
+from volar.comparison.ledger import ledger_of
 from volar.comparison.matching import Contender, match
 from volar.core.calibration import CalibratedWorld
 from volar.core.errors import ConfigError, EpisodeError
@@ -195,6 +196,14 @@ def test_tokens_and_ages_are_summed_up(run: Path) -> None:
     assert expert.thought_age is None
     assert summary.films[0].thoughts == THOUGHTS
     assert "policy thinks 3 tokens per decision" in to_markdown(summary)
+
+
+def test_tokens_stand_in_the_ledger() -> None:
+    decided = {"latencies": (0.1,) * 3, "evaluations": (1,) * 3}
+    thinks, plain = make_episode(thoughts=THOUGHTS, **decided), make_episode(seed=1, **decided)
+    assert ledger_of([thinks]).tokens == 3
+    assert ledger_of([thinks, plain]).tokens == 1.5
+    assert ledger_of([plain]).tokens is None, "others may have thought and not recorded it"
 
 
 def test_whether_thoughts_are_followed(run: Path) -> None:

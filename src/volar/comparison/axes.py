@@ -20,6 +20,7 @@ AXES = (
     Axis(name="action_flops", label="inference FLOPs per executed action", unit="flops"),
     Axis(name="chunk_flops", label="inference FLOPs per decision", unit="flops"),
     Axis(name="evaluations", label="network evaluations per decision", unit="count"),
+    Axis(name="tokens", label="tokens thought per decision", unit="count"),
     Axis(name="latency_median", label="latency, median", unit="seconds"),
     Axis(name="latency_p95", label="latency, 95th percentile", unit="seconds"),
     Axis(name="latency_first", label="latency, first decision of an episode", unit="seconds"),
@@ -39,7 +40,12 @@ def axis_values(ledger: Mapping[str, Ledger], members: Sequence[ArmResult]) -> d
     """axis -> mean over the members that know it. members: what the records tell, for those that the ledger lacks."""
     counted = [asdict(one) for one in ledger.values()]
     measured = [
-        {"evaluations": one.evaluations, "latency_median": one.latency_median, "latency_p95": one.latency_p95}
+        {
+            "evaluations": one.evaluations,
+            "tokens": one.tokens,
+            "latency_median": one.latency_median,
+            "latency_p95": one.latency_p95,
+        }
         for one in members
     ]
     return {

@@ -17,6 +17,8 @@ from volar.core.errors import ConfigError
 from volar.core.robot import Episode
 from volar.evaluation.plain import from_plain
 
+NEWER = ("tokens",)  # what ledgers of volar 0.1 do not tell
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
@@ -25,7 +27,8 @@ class Ledger:
     frozen_parameters_forward: parameters that only run forward. training_flops: all steps, and the stored features
     of every frame once. training_environment_steps: frames of the demonstrations.
     chunk_flops: one decision in the mean, with a known instruction; action_flops: the same per action carried out.
-    instruction_flops: once per new instruction. evaluations: of the network, thinking included, mean per decision.
+    instruction_flops: once per new instruction. evaluations: of the network, thinking included, mean per decision;
+    tokens: that it thought, likewise.
     latency_first: a decision that reads a new instruction; latency_median, latency_p95: all others; timed by themselves
     where that was possible, else as the records have them. peak_memory_bytes: while acting.
     energy_joules: of training, decision_energy_joules: of one decision; both of the whole machine, as far as
@@ -45,6 +48,7 @@ class Ledger:
     action_flops: float | None = None
     instruction_flops: float | None = None
     evaluations: float | None = None
+    tokens: float | None = None
     latency_median: float | None = None
     latency_p95: float | None = None
     latency_first: float | None = None
@@ -89,6 +93,7 @@ def ledger_of(
         action_flops=chunk * len(decisions) / steps if chunk is not None and decisions and steps else None,
         instruction_flops=float(counts.instruction_flops) if counts else None,
         evaluations=evaluations,
+        tokens=_tokens(episodes, len(decisions), known=counts is not None),
         latency_median=waited.median,
         latency_p95=waited.p95,
         latency_first=waited.first,
@@ -102,6 +107,14 @@ def ledger_of(
         hardware=hardware,
         uncounted=counts.uncounted if counts else (),
     )
+
+
+def _tokens(episodes: Sequence[Episode], decisions: int, *, known: bool) -> float | None:
+    """Per decision. known: a record without thoughts says that there were none, and not that nobody wrote them down."""
+    thoughts = [thought for episode in episodes for thought in episode.thoughts]
+    if not decisions or not (thoughts or known):
+        return None
+    return sum(thought.tokens for thought in thoughts) / decisions
 
 
 @dataclass(frozen=True)
@@ -168,6 +181,9 @@ def read_ledgers(path: Path) -> dict[str, dict[str, Ledger]]:
     if not isinstance(content, dict) or not all(isinstance(members, dict) for members in content.values()):
         raise ConfigError(f"{path}: expected arm -> member -> ledger.")
     return {
-        arm: {name: from_plain(Ledger, each, where=f"{path}, {arm!r}, {name!r}") for name, each in members.items()}
+        arm: {
+            name: from_plain(Ledger, each, where=f"{path}, {arm!r}, {name!r}", newer=NEWER)
+            for name, each in members.items()
+        }
         for arm, members in content.items()
     }
