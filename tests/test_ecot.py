@@ -423,7 +423,8 @@ def labelled(tmp_path_factory):
         task = dataset.episodes.tasks_of(episode)[0]
         colour = next(colour for colour in colours if colour in task)
         sides = ["left" if action[0] < 0 else "right" for action in dataset.rows("action", rows)]
-        return [Thought(words={"subtask": f"reach the {colour} one", "move": f"move {side}"}) for side in sides]
+        subtask = f"reach the {colour} one"
+        return [Thought(words={"subtask": subtask, "move": f"move {side}", "motion": f"{side} 2 cm"}) for side in sides]
 
     write_thoughts(dataset, thoughts, folder / "labelled", facts={}, progress=False)
     return folder / "labelled"
@@ -465,9 +466,19 @@ class TestEndToEnd:
             assert thought.words["subtask"] == "reach the blue one"
             assert thought.words["move"] in ("move left", "move right") and thought.tokens == 8
 
-    @pytest.mark.parametrize("decoder", ["flow", "autoregressive", "discrete_diffusion", "flow_expert"])
+    def test_actions_as_language(self, labelled, tmp_path):
+        base = with_options(config("autoregressive", steps=1), ecot_variants.actions_as_language())
+        base = replace(base, policy=replace(base.policy, tokenizer="text", tokenizer_options={"resolution": 9}))
+        actor = load_policy(train(base, labelled, tmp_path / "run", device="cpu", progress=False), execute=2)
+        env = make_env("toy/reach-red")
+        env.reset(0)
+        actor.reset(0)
+        chunk = actor.act(env.observe())
+        assert chunk.thought.words.keys() == {"subtask", "motion"} and np.isfinite(chunk.actions).all()
+
+    @pytest.mark.parametrize("decoder", ["flow", "discrete_diffusion", "flow_expert"])
     def test_every_kind_of_decoder_works_behind_it(self, decoder, labelled, tmp_path):
-        trained = train(config(decoder), labelled, tmp_path / "run", device="cpu", progress=False)
+        trained = train(config(decoder, steps=1), labelled, tmp_path / "run", device="cpu", progress=False)
         env, actor = make_env("toy/reach-red"), load_policy(trained, execute=2)
         env.reset(0)
         actor.reset(0)
@@ -485,7 +496,7 @@ class TestEndToEnd:
             torch.testing.assert_close(after.state_dict()[name], value, atol=1e-6, rtol=0)
 
     def test_a_start_that_does_not_fit(self, labelled, tmp_path):
-        train(config(), labelled, tmp_path / "words", device="cpu", progress=False)
+        train(config(steps=1), labelled, tmp_path / "words", device="cpu", progress=False)
         start = str(tmp_path / "words")
         with pytest.raises(ConfigError, match="decoder: regression there, flow now"):
             train(config("flow", start=start), labelled, tmp_path / "a", device="cpu", progress=False)
