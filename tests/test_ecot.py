@@ -311,21 +311,25 @@ class TestTraining:
         for row, hidden in enumerate(expected):
             torch.testing.assert_close(told[row], hidden[row, 0])
 
-    def test_a_withheld_instruction_leads_nobody_who_follows(self):
-        reasoner = make_ecot(32, **ecot_variants.hybrid(("plan", "subtask", "move"), withhold=True))
+    def test_words_that_lead_take_the_instructions_place(self):
+        reasoner = make_ecot(32, **ecot_variants.hybrid(("plan", "subtask", "move"), lead=True))
         batch = make_batch()
         other = replace(batch, instructions=("do something else",) * ROWS)
         followed, elsewhere = (think(reasoner, state(), each, given=LABELS).context for each in (batch, other))
         silent, changed = (think(reasoner, state(), each).context for each in (batch, other))
         assert torch.equal(followed.tokens[followed.mask], elsewhere.tokens[elsewhere.mask])
         assert not torch.equal(silent.tokens[:, 0], changed.tokens[:, 0])
-        learned, modes = learn(reasoner, batch).context.mask, reasoner._draw_modes(ROWS, seeded(0))
-        bare = state().encode(batch).mask.sum(-1)
-        for row, mode in enumerate(modes):
-            words = sum(len(reasoner.lexicon.ids(text)) + 1 for text in LABELS[row].words.values())
-            told = 0 if mode is Mode.FOLLOW else len(batch.instructions[row].split())
-            spoken = 0 if mode is Mode.ACT else words
-            assert learned[row].sum() == bare[row] - len(batch.instructions[row].split()) + told + 1 + spoken
+        told: list[tuple[str, ...]] = []
+
+        def encode(seen: Batch) -> Context:
+            told.append(seen.instructions)
+            return state().encode(seen)
+
+        reasoner.learn(batch, encode, generator=seeded(0))
+        modes = reasoner._draw_modes(ROWS, seeded(0))
+        assert len(set(modes)) > 1
+        for instruction, before, mode, label in zip(told[0], batch.instructions, modes, LABELS, strict=True):
+            assert instruction == (" ".join(label.words.values()) if mode is Mode.FOLLOW else before)
 
     def test_pauses_lengthen_the_context_and_hold_no_words(self):
         reasoner, batch = make_ecot(32, segments="", learn="act", mode="act", pauses=6), make_batch()
@@ -355,7 +359,7 @@ class TestBadInput:
             ({"learn": "act 0.5, think 0.2"}, "sum to 1"),
             ({"learn": "act", "mode": "think"}, "never learns"),
             ({"pauses": -1}, "negative"),
-            ({"withhold": True}, "does not have"),
+            ({"lead": True}, "does not have"),
         ],
     )
     def test_settings(self, options, hint):

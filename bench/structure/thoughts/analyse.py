@@ -138,7 +138,7 @@ def main(command: Analyse) -> None:
              if (each := cell(found, "plain", arm, tasks)) is not None}  # fmt: skip
     against = [
         [first, second, *(points(gap) if gap else "" for gap in gaps)]
-        for first, second in DIFFERENCES if (first, "trained") in cells and (second, "trained") in cells
+        for first, second in DIFFERENCES if all((arm, kind) in cells for arm in (first, second) for kind in GROUPS)
         for gaps in [[difference(cells[first, kind], cells[second, kind], "success") for kind in GROUPS]] if any(gaps)
     ]  # fmt: skip
     judged = {(cube, region): task((cube, region)) for cube, region in TRAINED}

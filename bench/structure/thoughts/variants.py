@@ -49,7 +49,7 @@ TRAININGS = {
     "thinking-tokens": Training(options=ways.thinking_tokens(8)),
     "hybrid": Training(options=ways.hybrid(SEGMENTS)),
     "hybrid-subtask": Training(options=ways.hybrid(("subtask",))),
-    "hybrid-withheld": Training(options=ways.hybrid(("subtask",), withhold=True)),
+    "hybrid-led": Training(options=ways.hybrid(("subtask",), lead=True)),
 }
 ARMS = {
     **{name: Arm(training=name) for name in TRAININGS},
@@ -60,7 +60,7 @@ ARMS = {
 }
 STEERED = {
     **{f"{name}, {'edited' if edited else 'left alone'}": Arm(training=name, edited=edited)
-       for name in ("ecot", "dropout", "hybrid", "hybrid-subtask", "hybrid-withheld") for edited in (True, False)},
+       for name in ("ecot", "dropout", "hybrid", "hybrid-subtask", "hybrid-led") for edited in (True, False)},
     "none, left alone": Arm(training="none"),
 }  # fmt: skip
 

@@ -56,17 +56,17 @@ class ECoT(Reasoner):
         """segments: see `read_segments`. learn: the modes of training samples and their shares, see `read_shares`;
         think: the words are predicted, and read by the decoder, follow: they are read only, act: there are none.
         mode: at run time, as long as nothing is given. prefix: the mode is told by a token. pauses: contentless tokens
-        after the words (thinking tokens). withhold: in mode follow the instruction is not told, so that only the words
-        can lead; without it an edit may change nothing, since the instruction has said it already. parallel: all
-        segments that are due are said at once, each upon the others' last text. vocabulary: pieces of words at most.
-        weight: of the words' loss beside the decoder's."""
+        after the words (thinking tokens). lead: in mode follow the words also take the instruction's place; without it
+        an edit may change nothing, since the instruction has said it already. parallel: all segments that are due are
+        said at once, each upon the others' last text. vocabulary: pieces of words at most. weight: of the words' loss
+        beside the decoder's."""
 
         segments: str = "subtask; move"
         learn: str = "think"
         mode: Literal["think", "act"] = "think"
         prefix: bool = False
         pauses: int = 0
-        withhold: bool = False
+        lead: bool = False
         parallel: bool = False
         vocabulary: int = 512
         weight: float = 1.0
@@ -80,8 +80,8 @@ class ECoT(Reasoner):
                 raise ConfigError(f"learn={self.learn!r} never learns to say the words; with it, mode must be 'act'.")
             if self.pauses < 0 or self.weight < 0:
                 raise ConfigError(f"pauses and weight must not be negative, got {self.pauses} and {self.weight}.")
-            if self.withhold and Mode.FOLLOW not in read_shares(self.learn):
-                raise ConfigError(f"withhold is about the mode follow, which learn={self.learn!r} does not have.")
+            if self.lead and Mode.FOLLOW not in read_shares(self.learn):
+                raise ConfigError(f"lead is about the mode follow, which learn={self.learn!r} does not have.")
 
     speaker: Speaker
 
@@ -133,7 +133,7 @@ class ECoT(Reasoner):
             raise ConfigError(f"ECoT learns from one label per sample; got {len(batch.thoughts)} for {rows}.")
         modes = self._draw_modes(rows, generator)
         texts = self._labels(batch.thoughts, modes, generator)
-        context = self._seen(batch, encode, modes)
+        context = self._encoded(batch, encode, modes, texts)
         places = torch.zeros(rows, dtype=torch.long, device=context.tokens.device)
         predicted = torch.tensor([mode is Mode.THINK for mode in modes], device=places.device)
         seen, unseen = self.branches
@@ -169,7 +169,9 @@ class ECoT(Reasoner):
             )
             for recall, said in zip(recalls, given, strict=True)
         ]  # fmt: skip
-        told = self._tell(self._seen(batch, encode, [row.mode for row in rows]), rows)
+        given_texts = [[row.parts[index].script for row in rows] for index in range(len(self.segments))]
+        context = self._encoded(batch, encode, [row.mode for row in rows], given_texts)
+        told = self._tell(context, rows)
         thoughts = tuple(self._thought(row, told, index) for index, row in enumerate(rows))
         return Considered(context=self._paused(told.context), thoughts=thoughts, evaluations=told.evaluations)
 
@@ -224,11 +226,13 @@ class ECoT(Reasoner):
         drawn = torch.multinomial(shares, rows, replacement=True, generator=generator)
         return [list(self.shares)[index] for index in drawn.tolist()]
 
-    def _seen(self, batch: Batch, encode: Encode, modes: Sequence[Mode]) -> Context:
-        """The context, and the mode's token where it is told."""
-        if self.config.withhold:
-            pairs = zip(batch.instructions, modes, strict=True)
-            told = tuple("" if mode is Mode.FOLLOW else instruction for instruction, mode in pairs)
+    def _encoded(self, batch: Batch, encode: Encode, modes: Sequence[Mode], texts: Sequence[Texts]) -> Context:
+        """The backbone's context, and the mode's token where it is told. texts: by segment."""
+        if self.config.lead:
+            seen = zip(*(texts[index] for index in self.branches[0]), strict=True)
+            words = [" ".join(self.lexicon.text(ids) for ids in row if ids is not None) for row in seen]
+            choices = zip(batch.instructions, modes, words, strict=True)
+            told = tuple(text if mode is Mode.FOLLOW else instruction for instruction, mode, text in choices)
             batch = replace(batch, instructions=told)
         context = encode(batch)
         if not len(self.modes):

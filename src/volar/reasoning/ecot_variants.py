@@ -40,11 +40,11 @@ def thinking_tokens(count: int = 8) -> Options:
     return {"segments": "", "learn": "act", "mode": "act", "pauses": count}
 
 
-def hybrid(segments: Sequence[str] = SEGMENTS, *, mode: str = "act", withhold: bool = False) -> Options:
+def hybrid(segments: Sequence[str] = SEGMENTS, *, mode: str = "act", lead: bool = False) -> Options:
     """Hybrid Training (OpenReview IBJtOltTbx): one policy that acts, thinks or follows, told by a token which. Ours is
-    `withhold`: see ECoT.Config."""
+    `lead`: see ECoT.Config."""
     learn = "act 0.25, think 0.5, follow 0.25"
-    return {"segments": "; ".join(segments), "learn": learn, "mode": mode, "prefix": True, "withhold": withhold}
+    return {"segments": "; ".join(segments), "learn": learn, "mode": mode, "prefix": True, "lead": lead}
 
 
 def fast(segments: Sequence[str] = SEGMENTS, *, refresh: int = 4) -> Options:
