@@ -115,9 +115,12 @@ def arms_table(cells: dict[tuple[str, str], Cell]) -> str:
         if len(both) == len(GROUPS):
             told = [percent(each.rate(measure)) for each in both for measure in ("success", "lifted")]
             counts = [f"{np.mean([each.mean(measure) for each in both]):.1f}" for measure in ("tokens", "evaluations")]
-            body.append([name, len(both[0].seeds), *counts, *told])
+            true = [f"{100 * each.mean('true'):.0f}" if each.mean("true") >= 0 else "" for each in both]
+            body.append([name, len(both[0].seeds), *counts, *told, " / ".join(filter(None, true))])
     head = ["arm", "trainings", "tokens a look", "evaluations a look"]
-    return table([*head, *(f"{kind} pairs: {what}" for kind in GROUPS for what in ("placed", "lifted"))], body)
+    return table(
+        [*head, *(f"{kind} pairs: {what}" for kind in GROUPS for what in ("placed", "lifted")), "true words"], body
+    )
 
 
 def difference(first: Cell, second: Cell, measure: str) -> Interval | None:
