@@ -138,7 +138,7 @@ class TestModels:
 
     @pytest.mark.parametrize("box", [[200, 250, 100, 500], [0, 0, 0, 10], [0, 0, 1200, 10], [1, 2, 3]])
     def test_boxes_that_are_none_are_refused(self, box):
-        with pytest.raises(ConfigError, match=r"empty box|not as they should be"):
+        with pytest.raises(ConfigError, match=r"empty box|not as wanted"):
             read_boxes(json.dumps({"found": [{"name": "red cube", "box": box}]}), NAMES)
 
     def test_a_detector_of_transformers_from_a_folder(self, tmp_path):

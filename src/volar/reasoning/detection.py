@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
 from volar.core.errors import ConfigError
 from volar.reasoning.conversation import Conversation, Reading
 from volar.reasoning.language_model import LanguageModel, Message, endpoint
-from volar.reasoning.motion_request import STRICT, first_object
+from volar.reasoning.motion_request import STRICT, first_object, validated
 
 Thousandth = Annotated[float, Field(ge=0, le=1000)]
 
@@ -61,8 +61,7 @@ class Answered:
     found: tuple[Found, ...]
 
 
-_ADAPTER = TypeAdapter(Answered)
-SCHEMA: dict[str, Any] = _ADAPTER.json_schema()
+SCHEMA: dict[str, Any] = TypeAdapter(Answered).json_schema()
 
 
 class ModelDetector(Detector):
@@ -83,18 +82,14 @@ def endpoint_detector(**settings: Any) -> ModelDetector:
 
 def read_boxes(text: str, names: Sequence[str]) -> list[Detection]:
     """Raises ConfigError that says what is wrong, fit to be sent back to the model."""
-    try:
-        answered = _ADAPTER.validate_python(first_object(text), strict=False)
-    except ValidationError as error:
-        complaints = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5]]
-        raise ConfigError(f"The boxes are not as they should be: {'; '.join(complaints)}.") from error
+    answered = validated(Answered, first_object(text), "The boxes are")
     boxes: dict[str, Detection] = {}
     for each in answered.found:
         left, top, right, bottom = (number / 1000 for number in each.box)
         if each.name not in names or each.name in boxes or left >= right or top >= bottom:
             raise ConfigError(
-                f"{each.name!r} with box {each.box} is not one of {', '.join(names)}, comes twice, or has an empty box: "
-                f"left and top must be below right and bottom."
+                f"{each.name!r} with box {each.box} is not one of {', '.join(names)}, comes twice, or is "
+                f"an empty box: left and top must be below right and bottom."
             )
         boxes[each.name] = Detection(name=each.name, score=1.0, low=(left, top), high=(right, bottom))
     return list(boxes.values())

@@ -5,7 +5,7 @@ Uses nothing that the policy does not see, and judges no motion before it begins
 
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from volar.core.errors import ConfigError
@@ -13,7 +13,7 @@ from volar.core.objects import NamedObject
 from volar.reasoning.conversation import Conversation, Reading
 from volar.reasoning.critic import Judge, Situation, Tried, Verdict
 from volar.reasoning.language_model import Message
-from volar.reasoning.motion_request import STRICT, first_object
+from volar.reasoning.motion_request import STRICT, first_object, validated
 
 ASKED = """\
 You watch a robot arm with a two-finger gripper. Lengths in metres; x points right, y away from you, z up. You are told
@@ -35,8 +35,7 @@ class Judgement:
     correction: Short = ""
 
 
-_ADAPTER = TypeAdapter(Judgement)
-SCHEMA: dict[str, Any] = _ADAPTER.json_schema()
+SCHEMA: dict[str, Any] = TypeAdapter(Judgement).json_schema()
 
 
 class ModelJudge(Judge):
@@ -60,11 +59,7 @@ class ModelJudge(Judge):
 
 def read_judgement(text: str) -> Verdict:
     """Raises ConfigError that says what is wrong, fit to be sent back to the model."""
-    try:
-        found = _ADAPTER.validate_python(first_object(text), strict=False)
-    except ValidationError as error:
-        complaints = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        raise ConfigError(f"The judgement is not as it should be: {'; '.join(complaints)}.") from error
+    found = validated(Judgement, first_object(text), "The judgement is")
     if not found.success and found.again and not found.correction:
         raise ConfigError("A motion that should be made again needs a correction: what to do otherwise.")
     return Verdict(success=found.success, again=found.again, problem=found.problem, advice=found.correction)

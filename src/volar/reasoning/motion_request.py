@@ -2,9 +2,9 @@
 of the raw weights of Language Movement Primitives (arXiv 2602.02839)."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -13,6 +13,8 @@ from volar.core.errors import ConfigError, unknown_name
 
 AxisName = Literal["x", "y", "z"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Checked = TypeVar("Checked")
+SHOWN = 8  # wrong places that one complaint names
 STRICT: Any = {"extra": "forbid", "allow_inf_nan": False}
 
 
@@ -68,8 +70,7 @@ class ReadRequest:
     clamped: tuple[str, ...] = field(default_factory=tuple)
 
 
-_ADAPTER = TypeAdapter(MotionRequest)
-SCHEMA: dict[str, Any] = _ADAPTER.json_schema()
+SCHEMA: dict[str, Any] = TypeAdapter(MotionRequest).json_schema()
 """JSON schema of a MotionRequest, for endpoints that hold a model to one."""
 
 
@@ -83,15 +84,21 @@ def read_request(text: str, objects: Iterable[str]) -> ReadRequest:
     that says everything that is wrong with it, fit to be sent back to the model."""
     values = first_object(text)
     clamped: list[str] = []
-    try:
-        request = _ADAPTER.validate_python(_clamp(values, SCHEMA, "", clamped), strict=False)
-    except ValidationError as error:
-        complaints = [f"{'.'.join(map(str, each['loc'])) or 'answer'}: {each['msg']}" for each in error.errors()]
-        raise ConfigError(f"The parameters are not as they should be: {'; '.join(complaints)}.") from error
+    request = validated(MotionRequest, _clamp(values, SCHEMA, "", clamped), "The parameters are")
     known = tuple(objects)
     if request.goal_object not in known:
         raise unknown_name("object", request.goal_object, known)
     return ReadRequest(request=request, clamped=tuple(clamped))
+
+
+def validated(wanted: type[Checked], values: Mapping[str, Any], subject: str) -> Checked:
+    """`values` as the pydantic dataclass `wanted`. subject: of the complaint, such as "The weights are". Raises
+    ConfigError that names the first wrong places, fit to be sent back to the model."""
+    try:
+        return TypeAdapter(wanted).validate_python(values, strict=False)
+    except ValidationError as error:
+        places = [f"{'.'.join(map(str, each['loc'])) or 'answer'}: {each['msg']}" for each in error.errors()[:SHOWN]]
+        raise ConfigError(f"{subject} not as wanted: {'; '.join(places)}.") from error
 
 
 def first_object(text: str) -> dict[str, Any]:

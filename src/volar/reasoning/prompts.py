@@ -6,14 +6,14 @@ After the prompts that Language Movement Primitives published (arXiv 2602.02839)
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from volar.core.errors import ConfigError, unknown_name
+from volar.core.errors import unknown_name
 from volar.core.objects import NamedObject
 from volar.nn.primitives.constrained import Box
 from volar.reasoning.language_model import Message
-from volar.reasoning.motion_request import STRICT, first_object
+from volar.reasoning.motion_request import STRICT, first_object, validated
 
 Kind = Literal["reach", "carry", "push", "wipe", "release", "done"]
 
@@ -28,8 +28,7 @@ class SubTask:
     note: str = ""
 
 
-_ADAPTER = TypeAdapter(SubTask)
-SUBTASK_SCHEMA: dict[str, Any] = _ADAPTER.json_schema()
+SUBTASK_SCHEMA: dict[str, Any] = TypeAdapter(SubTask).json_schema()
 
 DECOMPOSE = """You decide what a robot arm with a two-finger gripper does next. Answer with one JSON object:
 {"subtask": ..., "object": ..., "note": ...}
@@ -113,11 +112,7 @@ def ask_again(said: Sequence[Message], correction: str, scene: str, *, moved: bo
 
 def read_subtask(text: str, objects: Mapping[str, NamedObject]) -> SubTask:
     """Raises ConfigError that says what is wrong, fit to be sent back to the model."""
-    try:
-        found = _ADAPTER.validate_python(first_object(text), strict=False)
-    except ValidationError as error:
-        complaints = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        raise ConfigError(f"The sub-task is not as it should be: {'; '.join(complaints)}.") from error
+    found = validated(SubTask, first_object(text), "The sub-task is")
     if found.subtask != "done" and found.object not in objects:
         raise unknown_name("object", found.object, objects)
     return found

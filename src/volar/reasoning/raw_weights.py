@@ -10,13 +10,12 @@ from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from volar.core.errors import ConfigError
 from volar.nn.primitives.response import Response, Spring, respond
-from volar.reasoning.motion_request import STRICT, first_object
+from volar.reasoning.motion_request import STRICT, first_object, validated
 
 COUNT = 11
 LARGEST = 0.9
@@ -40,17 +39,12 @@ class RawRequest:
     height: Annotated[float, Field(ge=0.0, le=0.3)] = 0.0
 
 
-_ADAPTER = TypeAdapter(RawRequest)
-SCHEMA: dict[str, Any] = _ADAPTER.json_schema()
+SCHEMA: dict[str, Any] = TypeAdapter(RawRequest).json_schema()
 
 
 def read_weights(text: str) -> RawRequest:
     """The first JSON object in a model's answer. Raises ConfigError that says everything that is wrong with it."""
-    try:
-        return _ADAPTER.validate_python(first_object(text), strict=False)
-    except ValidationError as error:
-        complaints = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5]]
-        raise ConfigError(f"The weights are not as they should be: {'; '.join(complaints)}.") from error
+    return validated(RawRequest, first_object(text), "The weights are")
 
 
 def _arm_force(s: Float[Tensor, " n"]) -> Float[Tensor, "n k"]:
