@@ -19,6 +19,7 @@ from volar.statistics.bootstrap import hierarchical_difference
 from volar.statistics.intervals import Interval, mean_rate, wilson
 
 Row = Mapping[str, Any]
+CELLS: Mapping[str, Cell] = {name: cell for part in PARTS.values() for name, cell in part.items()}
 PLACED, LEARNED, NEW = "placed", "trained pairs", "held-out pairs"
 STAGES: Mapping[str, Callable[[Row], bool]] = {
     "first mark at its cube": lambda row: bool(row["cube"]),
@@ -33,7 +34,7 @@ AGAINST = (
     *(("bottleneck", name) for name in ("none", "point")),
     *((f"bottleneck/{by}", f"point/{by}") for by in ("oracle", "shuffled")), ("bottleneck/oracle", "bottleneck"),
     *((form, "point") for form in ("box", "regions", "markers")),
-    *((f"point/oracle+{pixels}", "point/oracle") for pixels in POINTED),
+    *((f"{name}/oracle+{pixels}", f"{name}/oracle") for name in ("point", "bottleneck") for pixels in POINTED),
     *((f"error-{pixels}", "point") for pixels in ERRORS), *((f"late-{frames}", "point") for frames in DELAYS),
     *((f"point-{count}", f"none-{count}") for count in DEMONSTRATIONS[:-1]),
     *((f"seen, {way}", "seen, none") for way in WAYS), *((f"seen, {way}/oracle", f"seen, {way}") for way in WAYS),
@@ -83,7 +84,7 @@ def group_of(cell: Cell, task: str) -> str:
 def arms(rows: Sequence[Row]) -> Arms:
     """Only cells that every training has run."""
     found: dict[str, dict[str, Arm]] = {}
-    for name, cell in ((name, cell) for part in PARTS.values() for name, cell in part.items()):
+    for name, cell in CELLS.items():
         own = {(row["seed"], row["task"], row["scene"]): row for row in rows if row["cell"] == name}
         if {seed for seed, _, _ in own} != set(SEEDS):
             continue
@@ -96,8 +97,11 @@ def arms(rows: Sequence[Row]) -> Arms:
 
 
 def difference(found: Arms, first: str, second: str, group: str, stage: str = PLACED) -> Interval:
-    """First minus second on the same scenes; trainings and scenes resampled."""
-    ours, theirs = (found[name][group].outcomes(stage) for name in (first, second))
+    """First minus second on the same scenes; trainings and scenes resampled. Two ways to run the same weights differ
+    training by training."""
+    ours, theirs = (found[name][group].outcomes(stage).astype(float) for name in (first, second))
+    if CELLS[first].variant == CELLS[second].variant:
+        ours, theirs = ours - theirs, np.zeros_like(theirs[:1])
     return hierarchical_difference(ours, theirs, seed=0)
 
 
@@ -120,9 +124,8 @@ def table(head: Sequence[str], body: Sequence[Sequence[object]]) -> str:
 
 def rates(found: Arms, part: str) -> str:
     """Success of every cell of a part, each training apart as well."""
-    names = [name for name in dict.fromkeys(("none", "point", "point/oracle", *PARTS[part])) if name in found]
-    if part == "P2":
-        names = [name for name in PARTS[part] if name in found]
+    beside = () if part == "P2" else ("none", "point", "point/oracle")
+    names = [name for name in dict.fromkeys((*beside, *PARTS[part])) if name in found]
     body = [
         (name, group, arm.rows.size, percent(arm.rate(PLACED)),
          ", ".join(f"{100 * rate:.0f}" for rate in arm.outcomes(PLACED).mean((1, 2))))

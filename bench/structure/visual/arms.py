@@ -97,7 +97,8 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
         "bottleneck/shuffled": pairs("bottleneck", "shuffled"),
     },
     "P5, a pointer that is off": {
-        f"point/oracle+{pixels}": pairs("point", "oracle", pixels) for pixels in POINTED
+        f"{name}/oracle+{pixels}": pairs(name, "oracle", pixels)
+        for name in ("point", "bottleneck") for pixels in POINTED
     },
     "P1, equal FLOPs": {"none-longer": pairs("none-longer")},
     "P6": {name: pairs(name) for name in VARIANTS if name.endswith(tuple(f"-{count}" for count in DEMONSTRATIONS[:-1]))
