@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
-from rules import SPEED, Rules, Scene, in_the_way, read_errands, read_scene
+from rules import SPEED, Rules, Scene, in_the_way, read_errands, read_scene, too_much
 
 from volar.core.objects import NamedObject
 from volar.core.robot import Actor, Chunk, Env, Observation, PrivilegedActor
@@ -103,7 +103,10 @@ class Erring(LanguageModel):
         words = messages[1].text.partition("\n")[0]
         if len(messages) > 2 and messages[-2].role == "assistant":
             values = json.loads(messages[-2].text)
-            return _said(corrected(values, messages[-1].text, closed=read_scene(messages[-1].text).closed))
+            if less := too_much(messages[-1].text):
+                return _said(milder(values, less))
+            told = next(each.text for each in reversed(messages) if "\nHand: (" in each.text)
+            return _said(corrected(values, messages[-1].text, closed=read_scene(told).closed))
         found = self._model.answer(messages, schema=schema)
         values = json.loads(found.text)
         if "goal_object" not in values:
@@ -134,6 +137,15 @@ def _wrong_reach(values: dict[str, Any], random: np.random.Generator) -> dict[st
         angle = random.uniform(0, 2 * np.pi)
         offset[:2] = [round(float(metres * turn), 3) for turn in (np.cos(angle), np.sin(angle))]
     return {**values, "goal_offset_m": offset}
+
+
+def milder(values: dict[str, Any], metres: float) -> dict[str, Any]:
+    """With that much less clearance at every via."""
+    vias = [
+        {**via, "clearance_m": round(float(np.sign(via["clearance_m"]) * max(abs(via["clearance_m"]) - metres, 0)), 3)}
+        for via in values.get("vias", ())
+    ]
+    return {**values, "vias": vias}
 
 
 PHASES = {"early in": 0.15, "in the middle of": 0.5, "late in": 0.85}
