@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from variants import ARMS, PAIRS, STEERED, TRAINED, task
+from variants import ARMS, LATE, PAIRS, STEERED, TRAINED, task
 
 from volar.core.robot import Episode
 from volar.evaluation.records import read
@@ -152,10 +152,20 @@ def main(command: Analyse) -> None:
           *(percent(each.rate(measure)) for measure in ("lifted", "success", "other"))]
          for name, each in steered.items()],
     )  # fmt: skip
+    late = {"ecot": cells.get(("ecot", "trained"))} | {
+        arm: cell(found, "late", arm, tuple(judged.values())) for arm in LATE
+    }
+    aged = table(
+        ["arm", "trainings", "tokens a look", "placed", "lifted"],
+        [[name, len(each.seeds), f"{each.mean('tokens'):.1f}",
+          *(percent(each.rate(measure)) for measure in ("success", "lifted"))]
+         for name, each in late.items() if each is not None],
+    )  # fmt: skip
     tables = [
         "# Chain of thought: all cells\n", arms_table(cells),
         "\nDifferences in placing, percentage points:\n",
         table(["arm", "against", *(f"{kind} pairs" for kind in GROUPS)], against), "\nEdits by a person:\n", steering,
+        "\nThoughts that come late, trained pairs:\n", aged,
     ]  # fmt: skip
     (command.out / "tables.md").write_text("\n".join(tables))
     figures = {

@@ -6,7 +6,8 @@ with --words subtask move --objects simulator --calibration simulator --directio
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from variants import (
     ARMS,
     EXECUTE,
     FIRST_SCENE,
+    LATE,
     MAX_STEPS,
     PAIRS,
     SCENES,
@@ -34,7 +36,7 @@ from variants import (
 
 from volar.core.fingerprint import fingerprint
 from volar.core.model import UNLIMITED
-from volar.core.robot import BatchActor, Chunk, Job, Observation
+from volar.core.robot import Actor, BatchActor, Chunk, Job, Observation
 from volar.core.thoughts import Thought
 from volar.envs import make_env
 from volar.evaluation.episodes import evaluate
@@ -42,6 +44,7 @@ from volar.evaluation.records import done
 from volar.evaluation.run import Arm as RunArm
 from volar.evaluation.run import RunInfo
 from volar.policies.actor import PolicyActor
+from volar.policies.asynchronous import Asynchronous
 from volar.policies.vla import Policy, latest_checkpoint
 from volar.reasoning.ecot import ECoT
 from volar.train.loop import train
@@ -85,7 +88,52 @@ def edit(instruction: str, events: int) -> Thought:
     return Thought(words={"subtask": text})
 
 
-def make_actor(out: Path, arms: dict[str, Arm], name: str) -> BatchActor:
+class Slow(Executor):
+    """Every thought but the first is there so many ticks after it was begun."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+        self.forget()
+
+    def forget(self) -> None:
+        self.due: list[tuple[int, Future, object]] = []
+        self.now, self.first = 0, True
+
+    def submit(self, fn: Callable[..., object], /, *args: object, **kwargs: object) -> Future:
+        future: Future = Future()
+        self.due.append((self.now + (0 if self.first else self.looks), future, fn(*args, **kwargs)))
+        self.first = False
+        self.tell()
+        return future
+
+    def tick(self) -> None:
+        self.now += 1
+        self.tell()
+
+    def tell(self) -> None:
+        for _, future, result in [each for each in self.due if each[0] <= self.now]:
+            future.set_result(result)
+        self.due = [each for each in self.due if each[0] > self.now]
+
+
+class Late(Actor):
+    """A policy whose thoughts are late."""
+
+    def __init__(self, actor: PolicyActor, looks: int) -> None:
+        self.executor = Slow(looks)
+        self.actor, self.uses_images = Asynchronous(actor, self.executor), actor.uses_images
+
+    def reset(self, seed: int) -> None:
+        self.executor.forget()
+        self.actor.reset(seed)
+
+    def act(self, observation: Observation) -> Chunk:
+        chunk = self.actor.act(observation)
+        self.executor.tick()
+        return chunk
+
+
+def make_actor(out: Path, arms: dict[str, Arm], name: str) -> Actor:
     label, _, seed = name.partition("@")
     arm = arms[label]
     policy = Policy.load(latest_checkpoint(run_folder(out, arm.training, int(seed))))
@@ -97,6 +145,8 @@ def make_actor(out: Path, arms: dict[str, Arm], name: str) -> BatchActor:
         again.load_state_dict(policy.reasoner.state_dict())
         policy.reasoner = again
     actor = PolicyActor(policy, execute=EXECUTE, budget=UNLIMITED)
+    if arm.late:
+        return Late(actor, arm.late)
     return Edited(actor) if arm.edited else actor
 
 
@@ -134,6 +184,10 @@ def steering_jobs(arm: str) -> list[Job]:
     ]  # fmt: skip
 
 
+def late_jobs(arm: str) -> list[Job]:
+    return [job for job in plain_jobs(arm) if job.task in {task(pair) for pair in TRAINED}]
+
+
 def main(study: Study) -> None:
     torch.set_num_threads(1)
     for seed in SEEDS:
@@ -143,7 +197,8 @@ def main(study: Study) -> None:
                 train(recipe(name, seed, study.out), study.data, run_folder(study.out, name, seed), device="cpu",
                       progress=False)  # fmt: skip
                 print(f"{name}-{seed}: {time.process_time() - started:.0f} s of processor time", flush=True)
-        for part, arms, jobs in (("plain", ARMS, plain_jobs), ("steering", STEERED, steering_jobs)):
+        parts = (("plain", ARMS, plain_jobs), ("steering", STEERED, steering_jobs), ("late", LATE, late_jobs))
+        for part, arms, jobs in parts:
             for name in arms:
                 if not study.only or name in study.only:
                     folder = study.out / "runs" / f"{part}-{name.replace(', ', '-').replace(' ', '-')}-{seed}"

@@ -31,11 +31,13 @@ class Training:
 @dataclass(frozen=True, kw_only=True)
 class Arm:
     """A trained policy as it is run. options: of the reasoner where they differ from the training's. edited: a person
-    says that the next cube is meant, and of the episode counts what happens to that one."""
+    says that the next cube is meant, and of the episode counts what happens to that one. late: looks that a thought
+    takes while the policy acts on the one before."""
 
     training: str
     options: Options | None = None
     edited: bool = False
+    late: int = 0
 
 
 TRAININGS = {
@@ -63,6 +65,8 @@ STEERED = {
        for name in ("ecot", "dropout", "hybrid", "hybrid-subtask", "hybrid-led") for edited in (True, False)},
     "none, left alone": Arm(training="none"),
 }  # fmt: skip
+
+LATE = {f"ecot, {looks} late": Arm(training="ecot", late=looks) for looks in (1, 2, 4)}
 
 
 def task(pair: tuple[str, str]) -> str:
