@@ -86,4 +86,5 @@ if __name__ == "__main__":
     loss()
     for part in (None, "new tables", "new words", "new phrases"):
         exams(part)
-    episodes()
+    if read("episodes"):
+        episodes()
