@@ -17,6 +17,7 @@ from synthetic_run import RUN, make_episode
 from volar.cli.compare import Compare
 from volar.cli.compare_plan import make_plan
 from volar.cli.evaluate import Evaluate, run_evaluation
+from volar.cli.serve import asynchronous
 from volar.comparison.ledger import ledger_of
 from volar.comparison.matching import Contender, match
 from volar.core.calibration import CalibratedWorld
@@ -586,6 +587,17 @@ def test_a_served_policy_remembers_and_tells_its_thoughts(checkpoint: Path, toy:
             assert chunk.thought is not None
             assert chunk.thought.ages["marks"] == age
         remote.close()
+
+
+def test_a_served_policy_may_think_beside_acting(checkpoint: Path, toy: Env) -> None:
+    toy.reset(0)
+    with PolicyServer(asynchronous(lambda: load_policy(checkpoint, execute=2)), robot=toy.spec, card={}) as server:
+        remote = RemoteActor(server.url)
+        remote.reset(0)
+        first, second = remote.act(toy.observe()), remote.act(toy.observe())
+        remote.close()
+    assert first.thought is not None and set(first.thought.ages.values()) == {0}
+    assert second.thought is not None and second.thought.marks
 
 
 def test_a_thought_from_a_stranger_is_read_with_care() -> None:

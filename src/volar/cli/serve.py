@@ -1,12 +1,19 @@
 """`volar serve POLICY`: a trained policy behind a WebSocket, for `volar compare ws://...` and for robots."""
 
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from volar.cli.output import Output
+from volar.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from volar.core.robot import Actor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +37,23 @@ class Serve:
     (docs/remote.md)"""
     part: str | None = None
     """whose robot it is, for a policy of a mixture in which every data set is normalised by its own statistics"""
+    asynchronous: bool = False
+    """of a policy that reasons: act on its newest finished thought while the next one is being thought; how old it is
+    travels with every chunk"""
+
+
+def asynchronous(make_actor: Callable[[], "Actor"]) -> Callable[[], "Actor"]:
+    """One thread that thinks for each actor."""
+    from volar.policies.actor import PolicyActor
+    from volar.policies.asynchronous import Asynchronous
+
+    def make() -> "Actor":
+        actor = make_actor()
+        if not isinstance(actor, PolicyActor):
+            raise ConfigError("A composition does not reason, so it cannot be served with --asynchronous.")
+        return Asynchronous(actor, ThreadPoolExecutor(1, thread_name_prefix="thinking"))
+
+    return make
 
 
 def main(arguments: list[str]) -> Output:
@@ -47,6 +71,8 @@ def main(arguments: list[str]) -> Output:
     conventions = None if command.vla_eval is None else read_conventions(command.vla_eval)
     config = read_policy(command.policy, command.part)
     make_actor = load_acting(config["folder"], execute=command.execute, device=command.device, part=command.part)
+    if command.asynchronous:
+        make_actor = asynchronous(make_actor)
     card = {
         "name": config["folder"].resolve().name, "hash": config["hash"], "kind": config["card"]["kind"],
         "policy": config["policy"], "horizon": config["policy"]["horizon"], "execute": command.execute,
