@@ -274,7 +274,8 @@ class TestPolicy:
         assert model.asked[0].splitlines()[-1].startswith("task: ") and model.asked[1].splitlines()[-1] == (
             f"do: reach {errand.thing}"
         )
-        assert model.asked[0].splitlines()[-2].endswith("open")
+        assert model.asked[0].splitlines()[-2] == "last: nothing" and model.asked[0].splitlines()[-3].endswith("open")
+        assert model.asked[2].splitlines()[-2] == f"last: reach {errand.thing}"
 
     def test_a_tuned_model_is_refused_where_it_would_not_understand(self):
         env = make_env("tabletop/push", cameras={})

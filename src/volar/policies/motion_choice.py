@@ -58,7 +58,7 @@ class MotionChooser:
         scene = self._scene(now)
         if not self.decompose:
             return self._parameters(ask_parameters(task, scene, raw=False, whole=True, finished=finished), now, None)
-        asked = subtask_question(scene, task) if self.compact else ask_subtask(task, scene, finished)
+        asked = subtask_question(scene, task, finished) if self.compact else ask_subtask(task, scene, finished)
         schema = motion_request.with_names(SUBTASK_SCHEMA, "object", [*now.objects, ""])
         chosen = self.talk.ask(asked, schema, lambda text: Reading(value=read_subtask(text, now.objects))).value
         return None if chosen.subtask == "done" else self._parameters(self._question(scene, chosen), now, chosen)

@@ -20,8 +20,10 @@ def scene_text(objects: Mapping[str, NamedObject], hand: Sequence[float], *, clo
     return "\n".join([*lines, f"hand {_cm(hand)} {'closed' if closed else 'open'}"])
 
 
-def subtask_question(scene: str, task: str) -> list[Message]:
-    return [Message(role="user", text=f"{scene}\ntask: {task}")]
+def subtask_question(scene: str, task: str, finished: Sequence[str]) -> list[Message]:
+    """Of what is finished, the last is told: whether a thing has arrived is hard to see in numbers."""
+    last = finished[-1].partition(" (")[0] if finished else "nothing"
+    return [Message(role="user", text=f"{scene}\nlast: {last}\ntask: {task}")]
 
 
 def parameters_question(scene: str, chosen: SubTask) -> list[Message]:

@@ -61,7 +61,7 @@ def lesson(seed: int, nouns: Nouns = TAUGHT, *, kept_back: bool = False) -> Less
             errands.append(others[random.integers(len(others))])
         chosen = next_subtask(errands, table.objects, table.hand, closed=table.closed)
         task = _said(random, errands, table, kept_back=kept_back)
-        asked = subtask_question(scene, task)
+        asked = subtask_question(scene, task, table.finished)
         questions = [Question(said=task, asked=tuple(asked), answer=subtask_answer(chosen), right=chosen)]
         if chosen.subtask != "done":
             request = parameters(chosen, table.objects, table.hand, closed=table.closed)

@@ -42,11 +42,13 @@ UNHEARD = Nouns(
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """closed: whether the hand is. errands: that can be asked for, the one under way first."""
+    """closed: whether the hand is. finished: the last sub-task, if any. errands: that can be asked for, the one under
+    way first."""
 
     objects: Mapping[str, NamedObject]
     hand: Float64[np.ndarray, " 3"]
     closed: bool
+    finished: tuple[str, ...]
     errands: tuple[Errand, ...]
     obstacles: tuple[str, ...]
 
@@ -151,12 +153,16 @@ def _staged(
     thing, shaken = objects[errand.thing], random.uniform(-0.006, 0.006, 3)
     closed = 0.3 <= stage < 0.9
     if stage < 0.3:
+        # At the beginning, after a grip that missed, or after another errand.
+        earlier = ("", f"reach {errand.thing}", f"release {errands[-1].thing}")
+        last = earlier[random.choice(3, p=(0.5, 0.2, 0.3))]
         hand = np.append(random.uniform(-0.06, 0.06, 2), random.uniform(0.12, 0.16))
         if random.random() < 0.3:  # low, where it let go of something
             hand = np.append(random.uniform(LOW, HIGH), random.uniform(0.012, 0.05))
     elif stage < 0.8:
-        hand = thing.position + shaken
+        last, hand = f"reach {errand.thing}", thing.position + shaken
     else:
+        last = f"carry {errand.place}" if closed else f"release {errand.thing}"
         goal = objects[errand.place].position + destination(errand, objects)
         if not closed and errand.relation == "in":
             goal = objects[errand.place].position + np.array([0.0, 0.0, thing.size[2] / 2])
@@ -164,4 +170,7 @@ def _staged(
         hand = goal + random.uniform(-0.006, 0.006, 3)
     hand = np.maximum(hand, [-np.inf, -np.inf, FLOOR])
     others = tuple(each for each in errands if not closed or each.thing == errand.thing)
-    return Table(objects=objects, hand=hand, closed=closed, errands=others, obstacles=obstacles)
+    finished = (last,) if last else ()
+    return Table(
+        objects=objects, hand=hand, closed=closed, finished=finished, errands=others, obstacles=obstacles
+    )  # fmt: skip
