@@ -591,13 +591,22 @@ def test_a_served_policy_remembers_and_tells_its_thoughts(checkpoint: Path, toy:
 
 def test_a_served_policy_may_think_beside_acting(checkpoint: Path, toy: Env) -> None:
     toy.reset(0)
+    waiting = load_policy(checkpoint, execute=2)
+    waiting.reset(0)
     with PolicyServer(asynchronous(lambda: load_policy(checkpoint, execute=2)), robot=toy.spec, card={}) as server:
         remote = RemoteActor(server.url)
         remote.reset(0)
         first, second = remote.act(toy.observe()), remote.act(toy.observe())
         remote.close()
-    assert first.thought is not None and set(first.thought.ages.values()) == {0}
-    assert second.thought is not None and second.thought.marks
+    assert first.thought == waiting.act(toy.observe()).thought
+    assert second.thought is not None and second.thought.ages["marks"] in (0, 1)
+
+
+def test_who_does_not_reason_cannot_think_beside_acting(toy: Env, tmp_path: Path) -> None:
+    plain = replace(new_policy(toy).config, reasoner=None, reasoner_options={})
+    Policy(plain, robot=toy.spec, statistics=new_policy(toy).statistics).save(tmp_path / "plain", facts={})
+    with pytest.raises(ConfigError, match="no reasoner"):
+        asynchronous(lambda: load_policy(tmp_path / "plain", execute=2))()
 
 
 def test_a_thought_from_a_stranger_is_read_with_care() -> None:
