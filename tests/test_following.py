@@ -6,9 +6,9 @@ import numpy as np
 
 from volar.core.objects import NamedObject
 from volar.nn.primitives.constrained import Box
-from volar.reasoning.following import Follower, Patience
-from volar.reasoning.motion_plan import MotionPlan, plan_request
-from volar.reasoning.motion_request import MotionRequest, Via
+from volar.reasoning.language.following import Follower, Patience
+from volar.reasoning.language.motion_plan import MotionPlan, plan_request
+from volar.reasoning.language.motion_request import MotionRequest, Via
 
 BOX = Box(low=np.array([-0.25, -0.25, 0.01]), high=np.array([0.25, 0.25, 0.25]))
 HAND = np.array([-0.15, 0.0, 0.1])

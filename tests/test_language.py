@@ -23,15 +23,15 @@ from volar.envs.tabletop.world import HIGH, LOW, Tabletop
 from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception
-from volar.reasoning.conversation import Conversation, Exchange, Reading
-from volar.reasoning.critic import Judge, Shift, Situation, Tried, Verdict, corrections_used
-from volar.reasoning.following import Follower, Patience
-from volar.reasoning.language_model import Answer, Endpoint, EndpointConfig, LanguageModel, Message
-from volar.reasoning.model_critic import ModelJudge
-from volar.reasoning.motion_plan import begin, commanded, followed, foresee, plan_raw, plan_request
-from volar.reasoning.motion_request import MotionRequest, Rhythm, Via, first_object, read_request
-from volar.reasoning.raw_weights import RawRequest, arm_response, crossing, read_weights
-from volar.reasoning.scripted_critic import ScriptedJudge
+from volar.reasoning.language.conversation import Conversation, Exchange, Reading
+from volar.reasoning.language.critic import Judge, Shift, Situation, Tried, Verdict, corrections_used
+from volar.reasoning.language.following import Follower, Patience
+from volar.reasoning.language.language_model import Answer, Endpoint, EndpointConfig, LanguageModel, Message
+from volar.reasoning.language.model_critic import ModelJudge
+from volar.reasoning.language.motion_plan import begin, commanded, followed, foresee, plan_raw, plan_request
+from volar.reasoning.language.motion_request import MotionRequest, Rhythm, Via, first_object, read_request
+from volar.reasoning.language.raw_weights import RawRequest, arm_response, crossing, read_weights
+from volar.reasoning.language.scripted_critic import ScriptedJudge
 
 ASKED = [Message(role="user", text="hello")]
 Reply = Callable[[BaseHTTPRequestHandler, dict], None]

@@ -15,7 +15,7 @@ from volar.core.robot import Episode, Job, Outcome
 from volar.core.thoughts import Thought
 from volar.evaluation.records import read
 from volar.policies.language_folder import MODELS, PERCEPTIONS, Part, load_language, read_language
-from volar.reasoning.language_model import Message
+from volar.reasoning.language.language_model import Message
 
 TASK = "tabletop/pick-place-red"
 

@@ -24,15 +24,15 @@ from volar.nn.lora import add_low_rank, fold_low_rank, learned
 from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception
-from volar.reasoning import motion_request, raw_weights
-from volar.reasoning.answer_form import AnswerForm
-from volar.reasoning.language_model import Answer, LanguageModel, Message
-from volar.reasoning.local_model import LocalModel, local
-from volar.reasoning.motion_plan import plan_request
-from volar.reasoning.motion_request import read_request, with_names
-from volar.reasoning.prompts import SUBTASK_SCHEMA, SubTask, read_subtask
-from volar.reasoning.scene_rules import Errand, blocking, next_subtask, parameters
-from volar.reasoning.text_network import Smol, Transformers
+from volar.reasoning.language import motion_request, raw_weights
+from volar.reasoning.language.answer_form import AnswerForm
+from volar.reasoning.language.language_model import Answer, LanguageModel, Message
+from volar.reasoning.language.local_model import LocalModel, local
+from volar.reasoning.language.motion_plan import plan_request
+from volar.reasoning.language.motion_request import read_request, with_names
+from volar.reasoning.language.prompts import SUBTASK_SCHEMA, SubTask, read_subtask
+from volar.reasoning.language.scene_rules import Errand, blocking, next_subtask, parameters
+from volar.reasoning.language.text_network import Smol, Transformers
 from volar.train.language.config import TuneConfig
 from volar.train.language.exam import BOX, EXAM_SEEDS, exam_lessons, sit, summary, worked
 from volar.train.language.lessons import Lesson, lesson

@@ -20,8 +20,8 @@ from volar.envs.tabletop.world import HIGH, LOW, Tabletop
 from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import DetectorPerception
-from volar.reasoning.detection import Detection, Detector, endpoint_detector, read_boxes
-from volar.reasoning.locating import UNIT, Seen, locate
+from volar.reasoning.language.detection import Detection, Detector, endpoint_detector, read_boxes
+from volar.reasoning.language.locating import UNIT, Seen, locate
 
 NAMES = ("red cube", "green cube", "blue cube", "yellow bowl")
 
@@ -143,7 +143,7 @@ class TestModels:
 
     def test_a_detector_of_transformers_from_a_folder(self, tmp_path):
         folder = tiny_owl(tmp_path)
-        from volar.reasoning.open_vocabulary import OpenVocabulary
+        from volar.reasoning.language.open_vocabulary import OpenVocabulary
 
         detector = OpenVocabulary(str(folder), threshold=0.0)
         image = np.random.default_rng(0).integers(0, 255, (20, 32, 3)).astype(np.uint8)

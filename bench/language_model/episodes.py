@@ -24,11 +24,11 @@ from volar.envs.tabletop.world import Tabletop
 from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception
-from volar.reasoning.compact_prompts import parameters_answer
-from volar.reasoning.conversation import Exchange
-from volar.reasoning.language_model import Answer, LanguageModel, Message
-from volar.reasoning.local_model import local
-from volar.reasoning.scene_rules import Errand, next_subtask, parameters
+from volar.reasoning.language.compact_prompts import parameters_answer
+from volar.reasoning.language.conversation import Exchange
+from volar.reasoning.language.language_model import Answer, LanguageModel, Message
+from volar.reasoning.language.local_model import local
+from volar.reasoning.language.scene_rules import Errand, next_subtask, parameters
 
 FIRST = 9000  # seed of the first scene
 TASKS = {  # control steps, 20 per second

@@ -19,11 +19,11 @@ from volar.envs import make_env, make_expert
 from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception, naming_world
-from volar.reasoning.conversation import Exchange
-from volar.reasoning.following import Patience
-from volar.reasoning.language_model import Answer, LanguageModel, Message
-from volar.reasoning.scene_rules import destination
-from volar.reasoning.scripted_critic import ScriptedJudge
+from volar.reasoning.language.conversation import Exchange
+from volar.reasoning.language.following import Patience
+from volar.reasoning.language.language_model import Answer, LanguageModel, Message
+from volar.reasoning.language.scene_rules import destination
+from volar.reasoning.language.scripted_critic import ScriptedJudge
 
 HEEDLESS = Patience(lag=1e6)  # a primitive that does not wait for the hand
 BLUR = 0.012  # metres: standard deviation of what blurred perception is off by

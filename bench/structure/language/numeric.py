@@ -21,7 +21,7 @@ from volar.nn.primitives.constrained import Box, Clearance, constrained_weights
 from volar.nn.primitives.discrete import Discrete, discrete_response
 from volar.nn.primitives.online import Avoidance, avoidance, steered
 from volar.nn.primitives.response import STEPS, Parameters, Response, Spring, fitted, motion, rows_at
-from volar.reasoning.raw_weights import ARM, COUNT, LARGEST, ROW_GAIN, arm_response
+from volar.reasoning.language.raw_weights import ARM, COUNT, LARGEST, ROW_GAIN, arm_response
 
 DRAWS, SECONDS = 5000, 4.0
 OURS = discrete_response(Discrete())

@@ -16,11 +16,11 @@ from weights import GRIP_LATE, REACH_ROW, bent_weights
 
 from volar.core.errors import ConfigError
 from volar.core.objects import NamedObject
-from volar.reasoning.compact_prompts import parameters_answer, subtask_answer
-from volar.reasoning.language_model import Answer, LanguageModel, Message
-from volar.reasoning.motion_request import MotionRequest, Via
-from volar.reasoning.prompts import DECOMPOSE, WEIGHTS, SubTask
-from volar.reasoning.scene_rules import Errand, Relation, next_subtask, parameters
+from volar.reasoning.language.compact_prompts import parameters_answer, subtask_answer
+from volar.reasoning.language.language_model import Answer, LanguageModel, Message
+from volar.reasoning.language.motion_request import MotionRequest, Via
+from volar.reasoning.language.prompts import DECOMPOSE, WEIGHTS, SubTask
+from volar.reasoning.language.scene_rules import Errand, Relation, next_subtask, parameters
 
 Way = Literal["straight", "vias", "slow vias", "zeros", "early", "by index", "solved"]
 ERRAND = re.compile(r"put the ([a-z ]+?) (onto|into|in|on) the ([a-z ]+?)(?= without|,|$)")

@@ -20,7 +20,7 @@ from volar.core.progress import counting
 from volar.core.robot import Env, Job
 from volar.envs import make_env
 from volar.envs.rollout import run_episode
-from volar.reasoning.critic import corrections_used
+from volar.reasoning.language.critic import corrections_used
 
 FIRST = 7000  # seed of the first scene
 PILLARS = ("obstacle-25", "obstacle-50", "obstacle-75", "obstacle-50-tall")

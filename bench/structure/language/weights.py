@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float64
 from scipy.optimize import linprog
 
-from volar.reasoning.raw_weights import COUNT, LARGEST, ROW_GAIN, arm_response, crossing
+from volar.reasoning.language.raw_weights import COUNT, LARGEST, ROW_GAIN, arm_response, crossing
 
 if TYPE_CHECKING:
     from rules import Passing

@@ -15,7 +15,7 @@ from volar.core.robot import Job
 from volar.envs import make_env
 from volar.envs.rollout import run_episode
 from volar.policies.perception import naming_world
-from volar.reasoning.conversation import Exchange
+from volar.reasoning.language.conversation import Exchange
 
 TASK, SCENES = "tabletop/obstacle-50", 20
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.])")

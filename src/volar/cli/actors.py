@@ -77,7 +77,7 @@ def _load(acting: Acting, frozen: dict[str, "Tensor"]) -> Actor:
     from volar.planning.composition import is_composition
     from volar.policies.actor import load_policy
     from volar.policies.language_folder import is_language, load_language
-    from volar.reasoning.conversation import Journal
+    from volar.reasoning.language.conversation import Journal
 
     budget = UNLIMITED if acting.evaluations is None else Budget(evaluations=acting.evaluations)
     if is_composition(Path(acting.policy)):

@@ -27,7 +27,10 @@ def describe(place: str) -> dict[str, Any]:
     if (path / "language.json").is_file():
         from volar.policies.language_folder import read_language
 
-        return {**json.loads((path / "language.json").read_text()), "description": read_language(path).policy.description}
+        return {
+            **json.loads((path / "language.json").read_text()),
+            "description": read_language(path).policy.description,
+        }
     if (path / "protocol.json").is_file():
         from volar.comparison.analyse import analyse
 

@@ -33,7 +33,7 @@ class Exam:
 
 def main(arguments: list[str]) -> Output:
     command = tyro.cli(Exam, prog="volar language exam", args=arguments)
-    from volar.reasoning.local_model import local
+    from volar.reasoning.language.local_model import local
     from volar.train.language.exam import exam_lessons, sit, summary, worked
 
     if command.lessons < 1 or command.shots < 0:

@@ -7,7 +7,7 @@ import tyro
 
 from volar.cli.language_run import Run, run
 from volar.cli.output import Output
-from volar.reasoning.conversation import Exchange
+from volar.reasoning.language.conversation import Exchange
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from volar.core.thoughts import Thought
 from volar.envs import make_env
 from volar.envs.rollout import run_episode
 from volar.policies.language_folder import load_language, read_language
-from volar.reasoning.conversation import Exchange
+from volar.reasoning.language.conversation import Exchange
 
 
 @dataclass(frozen=True, kw_only=True)

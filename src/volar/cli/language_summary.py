@@ -15,7 +15,7 @@ from volar.cli.tables import show
 from volar.core.errors import ConfigError
 from volar.core.robot import Episode
 from volar.evaluation.records import read
-from volar.reasoning.critic import corrections_used
+from volar.reasoning.language.critic import corrections_used
 from volar.statistics.intervals import wilson
 
 

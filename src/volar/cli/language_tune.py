@@ -29,8 +29,8 @@ class Tune:
 
 def main(arguments: list[str]) -> Output:
     command = tyro.cli(Tune, prog="volar language tune", args=arguments)
-    from volar.reasoning.text_network import load_smol
-    from volar.reasoning.tuned_model import is_tuned, save_tuned
+    from volar.reasoning.language.text_network import load_smol
+    from volar.reasoning.language.tuned_model import is_tuned, save_tuned
     from volar.train.language.tuning import Progress, tune
 
     if is_tuned(command.out):

@@ -19,19 +19,22 @@ from volar.core.robot import RobotSpec
 
 if TYPE_CHECKING:
     from volar.policies.language_primitives import LanguagePrimitives
-    from volar.reasoning.conversation import Exchange
+    from volar.reasoning.language.conversation import Exchange
 
 FILE = "language.json"
 HORIZON = 16  # control steps between two looks at most
 MODELS = Table(
     "language model",
-    {"endpoint": "volar.reasoning.language_model:endpoint", "local": "volar.reasoning.local_model:local"},
+    {
+        "endpoint": "volar.reasoning.language.language_model:endpoint",
+        "local": "volar.reasoning.language.local_model:local",
+    },
 )
 CRITICS = Table(
     "critic",
     {
-        "model": "volar.reasoning.model_critic:ModelJudge",
-        "scripted": "volar.reasoning.scripted_critic:ScriptedJudge",
+        "model": "volar.reasoning.language.model_critic:ModelJudge",
+        "scripted": "volar.reasoning.language.scripted_critic:ScriptedJudge",
     },
 )
 PERCEPTIONS = Table(

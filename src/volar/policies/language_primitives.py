@@ -15,11 +15,11 @@ from volar.core.thoughts import Thought
 from volar.nn.primitives.constrained import Box
 from volar.policies.motion_choice import Motion, MotionChooser
 from volar.policies.perception import Perception
-from volar.reasoning.conversation import Conversation, Exchange
-from volar.reasoning.critic import CORRECTION, PASSED, Judge, Situation, Verdict
-from volar.reasoning.following import Follower, Patience
-from volar.reasoning.language_model import LanguageModel
-from volar.reasoning.motion_plan import foresee
+from volar.reasoning.language.conversation import Conversation, Exchange
+from volar.reasoning.language.critic import CORRECTION, PASSED, Judge, Situation, Verdict
+from volar.reasoning.language.following import Follower, Patience
+from volar.reasoning.language.language_model import LanguageModel
+from volar.reasoning.language.motion_plan import foresee
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 HAND = ("hand_x", "hand_y", "hand_z")

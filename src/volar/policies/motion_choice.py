@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 from volar.core.errors import ConfigError, EpisodeError
 from volar.nn.primitives.constrained import Box
-from volar.reasoning import motion_request, raw_weights
-from volar.reasoning.compact_prompts import parameters_question, scene_text, subtask_question
-from volar.reasoning.conversation import Conversation, Reading
-from volar.reasoning.critic import Situation, Tried
-from volar.reasoning.language_model import Message
-from volar.reasoning.motion_plan import GripperAct, MotionPlan, plan_raw, plan_request
-from volar.reasoning.motion_words import raw_words, request_words
-from volar.reasoning.prompts import (
+from volar.reasoning.language import motion_request, raw_weights
+from volar.reasoning.language.compact_prompts import parameters_question, scene_text, subtask_question
+from volar.reasoning.language.conversation import Conversation, Reading
+from volar.reasoning.language.critic import Situation, Tried
+from volar.reasoning.language.language_model import Message
+from volar.reasoning.language.motion_plan import GripperAct, MotionPlan, plan_raw, plan_request
+from volar.reasoning.language.motion_words import raw_words, request_words
+from volar.reasoning.language.prompts import (
     SUBTASK_SCHEMA,
     Kind,
     SubTask,

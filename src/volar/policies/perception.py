@@ -10,8 +10,8 @@ from volar.core.errors import ConfigError, unknown_name
 from volar.core.objects import NamedObject, NamingWorld
 from volar.core.registry import Table
 from volar.core.robot import Env, Observation
-from volar.reasoning.detection import Detector
-from volar.reasoning.locating import Seen, locate
+from volar.reasoning.language.detection import Detector
+from volar.reasoning.language.locating import Seen, locate
 
 
 class Perception(ABC):
@@ -43,8 +43,8 @@ class SimulatorPerception(Perception):
 DETECTORS = Table(
     "detector",
     {
-        "endpoint": "volar.reasoning.detection:endpoint_detector",
-        "open-vocabulary": "volar.reasoning.open_vocabulary:OpenVocabulary",
+        "endpoint": "volar.reasoning.language.detection:endpoint_detector",
+        "open-vocabulary": "volar.reasoning.language.open_vocabulary:OpenVocabulary",
     },
 )
 

@@ -1,5 +1,5 @@
-"""What happens between words and motion. Reasoners: a batch -> the context that the decoder works on; members never
-import one another. Requests to language models, and what their answers mean."""
+"""What stands between seeing and acting. Reasoners make the context that a decoder works on, and never import one
+another; `language` is how a language model sets motions."""
 
 from volar.core.registry import Table
 

@@ -11,11 +11,18 @@ import numpy as np
 
 from volar.core.errors import ConfigError
 from volar.nn.primitives.constrained import Box
-from volar.reasoning import motion_request
-from volar.reasoning.language_model import LanguageModel, Message
-from volar.reasoning.motion_plan import plan_request
-from volar.reasoning.motion_request import MotionRequest, read_request, with_names
-from volar.reasoning.prompts import SUBTASK_SCHEMA, SubTask, ask_parameters, ask_subtask, read_subtask, scene_words
+from volar.reasoning.language import motion_request
+from volar.reasoning.language.language_model import LanguageModel, Message
+from volar.reasoning.language.motion_plan import plan_request
+from volar.reasoning.language.motion_request import MotionRequest, read_request, with_names
+from volar.reasoning.language.prompts import (
+    SUBTASK_SCHEMA,
+    SubTask,
+    ask_parameters,
+    ask_subtask,
+    read_subtask,
+    scene_words,
+)
 from volar.train.language.lessons import Lesson, Question, lesson
 from volar.train.language.scenes import UNHEARD
 

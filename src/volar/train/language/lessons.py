@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from volar.envs.tabletop.grammar import VERBS
-from volar.reasoning.compact_prompts import (
+from volar.reasoning.language.compact_prompts import (
     parameters_answer,
     parameters_question,
     scene_text,
     subtask_answer,
     subtask_question,
 )
-from volar.reasoning.language_model import Message
-from volar.reasoning.motion_request import MotionRequest
-from volar.reasoning.prompts import SubTask
-from volar.reasoning.scene_rules import Errand, Relation, next_subtask, parameters
+from volar.reasoning.language.language_model import Message
+from volar.reasoning.language.motion_request import MotionRequest
+from volar.reasoning.language.prompts import SubTask
+from volar.reasoning.language.scene_rules import Errand, Relation, next_subtask, parameters
 from volar.train.language.scenes import TAUGHT, Nouns, Random, Table, random_table
 
 ON = (

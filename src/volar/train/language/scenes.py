@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from volar.core.objects import NamedObject
-from volar.reasoning.scene_rules import Errand, Relation, destination
+from volar.reasoning.language.scene_rules import Errand, Relation, destination
 
 Random = np.random.Generator
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "purple", "grey", "orange")

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from volar.core.errors import RobotFault
 from volar.nn.lora import add_low_rank, learned
-from volar.reasoning.motion_request import MotionRequest
-from volar.reasoning.prompts import SubTask
-from volar.reasoning.text_network import Smol
+from volar.reasoning.language.motion_request import MotionRequest
+from volar.reasoning.language.prompts import SubTask
+from volar.reasoning.language.text_network import Smol
 from volar.train.language.config import TuneConfig
 from volar.train.language.lessons import Lesson, lesson
 

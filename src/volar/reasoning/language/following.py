@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from volar.nn.primitives.online import approached, pace
 from volar.nn.primitives.response import Spring
-from volar.reasoning.motion_plan import MotionPlan, begin, commanded, followed, lasts, way_done
+from volar.reasoning.language.motion_plan import MotionPlan, begin, commanded, followed, lasts, way_done
 
 GOAL_RATE = Spring().alpha / 2  # at which a goal that moves is followed, per duration
 SLOWEST = 0.1  # share of its pace at which a motion goes on though the hand is held up, so that it ends some time

@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 from volar.core.errors import unknown_name
 from volar.core.objects import NamedObject
 from volar.nn.primitives.constrained import Box
-from volar.reasoning.language_model import Message
-from volar.reasoning.motion_request import STRICT, first_object, validated
+from volar.reasoning.language.language_model import Message
+from volar.reasoning.language.motion_request import STRICT, first_object, validated
 
 Kind = Literal["reach", "carry", "push", "wipe", "release", "done"]
 

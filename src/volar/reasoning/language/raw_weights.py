@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from volar.nn.primitives.response import Response, Spring, respond
-from volar.reasoning.motion_request import STRICT, first_object, validated
+from volar.reasoning.language.motion_request import STRICT, first_object, validated
 
 COUNT = 11
 LARGEST = 0.9

@@ -10,10 +10,10 @@ from pydantic.dataclasses import dataclass
 
 from volar.core.errors import ConfigError
 from volar.core.objects import NamedObject
-from volar.reasoning.conversation import Conversation, Reading
-from volar.reasoning.critic import Judge, Situation, Tried, Verdict
-from volar.reasoning.language_model import Message
-from volar.reasoning.motion_request import STRICT, first_object, validated
+from volar.reasoning.language.conversation import Conversation, Reading
+from volar.reasoning.language.critic import Judge, Situation, Tried, Verdict
+from volar.reasoning.language.language_model import Message
+from volar.reasoning.language.motion_request import STRICT, first_object, validated
 
 ASKED = """\
 You watch a robot arm with a two-finger gripper. Lengths in metres; x points right, y away from you, z up. You are told

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from volar.core.errors import ConfigError, EpisodeError
-from volar.reasoning.language_model import LanguageModel, Message
+from volar.reasoning.language.language_model import LanguageModel, Message
 
 Read = TypeVar("Read")
 

@@ -12,8 +12,8 @@ from volar.core.objects import NamedObject
 from volar.nn.primitives.constrained import Box, Clearance, constrained_weights
 from volar.nn.primitives.discrete import Discrete, discrete_response
 from volar.nn.primitives.response import Response, rows_at
-from volar.reasoning.motion_request import MotionRequest, Rhythm
-from volar.reasoning.raw_weights import ROW_GAIN, RawRequest, arm_response, crossing
+from volar.reasoning.language.motion_request import MotionRequest, Rhythm
+from volar.reasoning.language.raw_weights import ROW_GAIN, RawRequest, arm_response, crossing
 
 AXES = ("x", "y", "z")
 SHORTEST = 0.5  # seconds that a motion takes at least

@@ -13,8 +13,8 @@ from jaxtyping import Float64
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.objects import NamedObject, NamingWorld
 from volar.core.robot import Env
-from volar.reasoning.conversation import Conversation
-from volar.reasoning.critic import (
+from volar.reasoning.language.conversation import Conversation
+from volar.reasoning.language.critic import (
     GRIPPED,
     PASSED,
     PHASES,
@@ -27,7 +27,7 @@ from volar.reasoning.critic import (
     Verdict,
     may_be_gripped,
 )
-from volar.reasoning.motion_plan import Foreseen
+from volar.reasoning.language.motion_plan import Foreseen
 
 Advice = Literal["directions", "random", "bare"]
 ADVICE: tuple[Advice, ...] = ("directions", "random", "bare")

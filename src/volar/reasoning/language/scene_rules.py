@@ -12,8 +12,8 @@ from jaxtyping import Float64
 
 from volar.core.errors import unknown_name
 from volar.core.objects import NamedObject
-from volar.reasoning.motion_request import AxisName, GripperEvent, MotionRequest, Via
-from volar.reasoning.prompts import SubTask
+from volar.reasoning.language.motion_request import AxisName, GripperEvent, MotionRequest, Via
+from volar.reasoning.language.prompts import SubTask
 
 Relation = Literal["in", "on", "left of", "right of"]
 RELATIONS: tuple[Relation, ...] = get_args(Relation)

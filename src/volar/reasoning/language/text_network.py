@@ -16,7 +16,7 @@ from torch import Tensor
 from volar.backbones.weights import LANGUAGE, load_file, load_tensors
 from volar.core.errors import ConfigError
 from volar.nn.llama import Llama, LlamaShape
-from volar.reasoning.language_model import Message
+from volar.reasoning.language.language_model import Message
 
 
 @dataclass(frozen=True, kw_only=True)

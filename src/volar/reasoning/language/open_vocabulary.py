@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from volar.core.errors import ConfigError
-from volar.reasoning.detection import Detection, Detector
+from volar.reasoning.language.detection import Detection, Detector
 
 GREY = 127
 

@@ -9,9 +9,9 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from volar.core.objects import NamedObject
-from volar.reasoning.language_model import Message
-from volar.reasoning.motion_request import GripperEvent, MotionRequest, Via
-from volar.reasoning.prompts import SubTask
+from volar.reasoning.language.language_model import Message
+from volar.reasoning.language.motion_request import GripperEvent, MotionRequest, Via
+from volar.reasoning.language.prompts import SubTask
 
 
 def scene_text(objects: Mapping[str, NamedObject], hand: Sequence[float], *, closed: bool) -> str:

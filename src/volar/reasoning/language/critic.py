@@ -14,9 +14,9 @@ from jaxtyping import Float64
 from volar.core.objects import NamedObject
 from volar.core.robot import Env
 from volar.core.thoughts import Thought
-from volar.reasoning.conversation import Conversation
-from volar.reasoning.motion_plan import Foreseen
-from volar.reasoning.prompts import Kind
+from volar.reasoning.language.conversation import Conversation
+from volar.reasoning.language.motion_plan import Foreseen
+from volar.reasoning.language.prompts import Kind
 
 Phase = Literal["early in", "in the middle of", "late in", "at the end of"]
 PHASES: tuple[Phase, ...] = ("early in", "in the middle of", "late in", "at the end of")

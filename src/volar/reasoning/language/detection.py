@@ -14,9 +14,9 @@ from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
 
 from volar.core.errors import ConfigError
-from volar.reasoning.conversation import Conversation, Reading
-from volar.reasoning.language_model import LanguageModel, Message, endpoint
-from volar.reasoning.motion_request import STRICT, first_object, validated
+from volar.reasoning.language.conversation import Conversation, Reading
+from volar.reasoning.language.language_model import LanguageModel, Message, endpoint
+from volar.reasoning.language.motion_request import STRICT, first_object, validated
 
 Thousandth = Annotated[float, Field(ge=0, le=1000)]
 

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from volar.core.errors import ConfigError, EpisodeError
-from volar.reasoning.answer_form import AnswerForm
-from volar.reasoning.language_model import Answer, LanguageModel, Message
-from volar.reasoning.text_network import TextNetwork, Transformers, is_transformers, load_smol
-from volar.reasoning.tuned_model import is_tuned, load_tuned
+from volar.reasoning.language.answer_form import AnswerForm
+from volar.reasoning.language.language_model import Answer, LanguageModel, Message
+from volar.reasoning.language.text_network import TextNetwork, Transformers, is_transformers, load_smol
+from volar.reasoning.language.tuned_model import is_tuned, load_tuned
 
 SAME, GUESSED, REMEMBERED = 3, 12, 4  # tokens that must agree, tokens guessed at once, answers looked through
 

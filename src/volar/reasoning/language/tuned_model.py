@@ -16,7 +16,7 @@ from volar.core.atomic import write_files
 from volar.core.errors import ConfigError
 from volar.core.fingerprint import fingerprint
 from volar.nn.lora import fold_low_rank
-from volar.reasoning.text_network import Smol, load_smol
+from volar.reasoning.language.text_network import Smol, load_smol
 
 FILE, TENSORS = "tuned.json", "additions.safetensors"
 

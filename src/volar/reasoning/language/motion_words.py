@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from volar.reasoning.motion_plan import GripperAct, MotionPlan
-from volar.reasoning.motion_request import MotionRequest
-from volar.reasoning.raw_weights import RawRequest
+from volar.reasoning.language.motion_plan import GripperAct, MotionPlan
+from volar.reasoning.language.motion_request import MotionRequest
+from volar.reasoning.language.raw_weights import RawRequest
 
 
 def request_words(request: MotionRequest, plan: MotionPlan) -> str:
