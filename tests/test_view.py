@@ -238,7 +238,7 @@ def frame_shown(browser: Chromium) -> str:
 
 
 def brightness(browser: Chromium) -> int:
-    """Of the first film's middle, as painted."""
+    """Of the first film's middle, as painted. A frame that was sought is painted some time after the search ends."""
     wait(browser, "[...document.querySelectorAll('video')].every(one => !one.seeking && one.readyState >= 2)")
     where = browser.evaluate("""(() => {
         const box = document.querySelector('video').getBoundingClientRect();
@@ -246,6 +246,15 @@ def brightness(browser: Chromium) -> int:
     })()""")
     png = base64.b64decode(browser.call("Page.captureScreenshot")["data"])
     return Image.open(io.BytesIO(png)).convert("L").getpixel((int(where[0]), int(where[1])))  # type: ignore[return-value]
+
+
+def becomes(browser: Chromium, grey: int) -> bool:
+    """Whether the first film is painted so bright in the end."""
+    for _ in range(100):
+        if abs(brightness(browser) - grey) <= 3:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 @pytest.mark.parametrize("width", [1400, 800, 360])
@@ -280,7 +289,7 @@ def test_films_and_curves_follow_one_cursor(browser: Chromium, data: Path, page:
     for across, frame in ((0.0, 0), (1.0, 29), (0.6, 17)):
         click(browser, ".panel:not(.events) .plot", across=min(across, 0.999))
         assert frame_shown(browser).startswith(f"frame {frame} of 29")
-        assert brightness(browser) == pytest.approx(8 * frame, abs=3)
+        assert becomes(browser, 8 * frame)
         x = browser.evaluate("[...document.querySelectorAll('.panel:not(.events) .now')].slice(0, 3)"
                              ".map(one => one.textContent.replace('−', '-'))")  # fmt: skip
         assert [float(text) for text in x] == pytest.approx(states[frame].tolist(), rel=1e-3)
@@ -295,7 +304,7 @@ def test_keys_turn_frames_and_episodes(browser: Chromium, page: Path) -> None:
     browser.press("ArrowRight", 39)
     browser.press("ArrowRight", 39)
     assert frame_shown(browser).startswith("frame 2 ")
-    assert brightness(browser) == pytest.approx(16, abs=3)
+    assert becomes(browser, 16)
     browser.press("End", 35)
     assert frame_shown(browser).startswith("frame 29 ")
     browser.press("ArrowLeft", 37)
@@ -316,7 +325,7 @@ def test_playing_ends_with_all_films_on_the_last_frame(browser: Chromium, page: 
     wait(browser, "document.querySelector('.controls output').textContent.startsWith('frame 29 ')")
     wait(browser, "document.querySelector('.play').textContent === 'Play'")
     wait(browser, "[...document.querySelectorAll('video')].every(one => Math.floor(one.currentTime * 20) === 29)")
-    assert brightness(browser) == pytest.approx(8 * 29, abs=3)
+    assert becomes(browser, 8 * 29)
     assert complaints(browser) == []
 
 
