@@ -79,7 +79,7 @@ class MotionChooser:
 
     def _scene(self, now: Situation) -> str:
         if self.compact:
-            return scene_text(now.objects, now.hand.tolist(), closed=now.closed)
+            return scene_text(now.objects, now.hand, closed=now.closed)
         return scene_words(now.objects, now.hand.tolist(), closed=now.closed, box=self.box)
 
     def _parameters(self, asked: Sequence[Message], now: Situation, chosen: SubTask | None) -> Motion | None:

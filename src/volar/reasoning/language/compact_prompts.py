@@ -1,6 +1,8 @@
 """The two questions of `prompts` in as few tokens as a small model on a processor bears: whole centimetres, no rules.
 
-Only a model that was tuned on exactly these words understands them; `train.language` makes one.
+What takes arithmetic is told in words: what is held, what lies where, and what stands in the way of what is held. Which
+of it matters for the task, and what to do, is the model's. Only a model that was tuned on exactly these words
+understands them; `train.language` makes one.
 """
 
 import json
@@ -8,16 +10,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+
 from volar.core.objects import NamedObject
 from volar.reasoning.language.language_model import Message
 from volar.reasoning.language.motion_request import GripperEvent, MotionRequest, Via
 from volar.reasoning.language.prompts import SubTask
+from volar.reasoning.language.scene_rules import THERE, blocking, holds, side_of
 
 
-def scene_text(objects: Mapping[str, NamedObject], hand: Sequence[float], *, closed: bool) -> str:
-    """A line per thing: centre and size; then the hand."""
-    lines = [f"{name} {_cm(thing.position)}, {_cm(thing.size)}" for name, thing in objects.items()]
-    return "\n".join([*lines, f"hand {_cm(hand)} {'closed' if closed else 'open'}"])
+def scene_text(objects: Mapping[str, NamedObject], hand: Float64[np.ndarray, " 3"], *, closed: bool) -> str:
+    """A line per thing: centre, size, and on which other one it lies. Then the hand, and for every goal whose straight
+    way from it is blocked: by what, at which share, and how far aside or up that is passed."""
+    lines = [
+        f"{name} {_cm(thing.position)}, {_cm(thing.size)}{_lies(name, objects)}" for name, thing in objects.items()
+    ]
+    held = next((name for name in objects if holds(name, objects, hand, closed=closed)), None)
+    doing = f"holds {held}" if held else "closed" if closed else "open"
+    ways = [] if held is None else [_way(name, held, objects, hand) for name in objects if name != held]
+    return "\n".join([*lines, f"hand {_cm(hand)} {doing}", *filter(None, ways)])
+
+
+def _lies(name: str, objects: Mapping[str, NamedObject]) -> str:
+    """Of what stands at the same place the lower is the place."""
+    here = objects[name].position
+    for other, place in objects.items():
+        near = float(np.linalg.norm((place.position - here)[:2])) < THERE
+        if other != name and near and place.position[2] <= here[2] and place.size[2] < objects[name].size[2] + THERE:
+            return f", at {other}"
+    return ""
+
+
+def _way(goal: str, held: str, objects: Mapping[str, NamedObject], hand: Float64[np.ndarray, " 3"]) -> str:
+    obstacle = blocking(objects, hand, objects[goal].position, {goal, held})
+    if obstacle is None:
+        return ""
+    sides = ", ".join(f"{abs(round(100 * each))} {side_of(obstacle, each)}" for each in obstacle.clearances)
+    return f"way to {goal}: {obstacle.name} at {round(100 * obstacle.fraction)} %, {sides}"
 
 
 def subtask_question(scene: str, task: str, finished: Sequence[str]) -> list[Message]:

@@ -41,13 +41,17 @@ class Errand:
 
 @dataclass(frozen=True, kw_only=True)
 class Obstacle:
-    """Between hand and goal. fraction: of the straight way, at its centre. axis: to pass it along. clearance: signed
-    metres off the straight way along that axis."""
+    """Between hand and goal. fraction: of the straight way, at its centre. axis: to pass it along. clearances: signed
+    metres off the straight way along that axis, one for each side on which it may be passed, the least first."""
 
     name: str
     fraction: float
     axis: AxisName
-    clearance: float
+    clearances: tuple[float, ...]
+
+    @property
+    def clearance(self) -> float:
+        return self.clearances[0]
 
 
 def holds(name: str, objects: Mapping[str, NamedObject], hand: Float64[np.ndarray, " 3"], *, closed: bool) -> bool:
@@ -88,14 +92,15 @@ def next_subtask(
             return SubTask(subtask="reach", object=errand.thing)
         goal = objects[errand.place].position + destination(errand, objects)
         obstacle = blocking(objects, hand, goal, {errand.thing, errand.place})
-        passing = "" if obstacle is None else f", pass {_side(obstacle)} the {obstacle.name}"
+        passing = "" if obstacle is None else f", pass {side_of(obstacle, obstacle.clearance)} the {obstacle.name}"
         return SubTask(subtask="carry", object=errand.place, note=errand.relation + passing)
     return SubTask(subtask="done", object="")
 
 
-def _side(obstacle: Obstacle) -> str:
+def side_of(obstacle: Obstacle, clearance: float) -> str:
+    """On which side so much clearance passes it, in words."""
     words = {("x", True): "right of", ("x", False): "left of", ("y", True): "behind", ("y", False): "in front of"}
-    return words.get((obstacle.axis, obstacle.clearance > 0), "over")
+    return words.get((obstacle.axis, clearance > 0), "over")
 
 
 def blocking(
@@ -118,12 +123,11 @@ def blocking(
         if not 0 < fraction < 1 or abs(off[axis]) > broad + ASIDE / 2:
             continue
         if found is None or thing.size[2] > objects[found.name].size[2]:
-            side = 1.0 if off[axis] < 0 else -1.0
-            aside = side * (broad + ASIDE) + off[axis]
+            asides = sorted((float(off[axis]) + side * (broad + ASIDE) for side in (-1, 1)), key=abs)
             beside = broad <= NARROW
             found = Obstacle(
                 name=name, fraction=fraction, axis=("x", "y")[axis] if beside else "z",
-                clearance=float(aside) if beside else float(thing.size[2]) + ABOVE - float(hand[2]),
+                clearances=tuple(asides) if beside else (float(thing.size[2]) + ABOVE - float(hand[2]),),
             )  # fmt: skip
     return found
 

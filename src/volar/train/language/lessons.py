@@ -30,6 +30,7 @@ PHRASES: dict[Relation, tuple[str, ...]] = {
     "in": VERBS["in"].templates, "on": ON, "left of": VERBS["left"].templates, "right of": VERBS["right"].templates
 }  # fmt: skip
 KEPT_BACK = re.compile(r"belongs\|goes")  # phrases that only the exam has
+MOST = 4  # errands in one instruction
 _CHOICE = re.compile(r"\(([^()]*)\)")
 
 
@@ -53,12 +54,12 @@ def lesson(seed: int, nouns: Nouns = TAUGHT, *, kept_back: bool = False) -> Less
     """About one random table, a function of the seed. kept_back: in the phrases that no other lesson has."""
     random = np.random.default_rng(seed)
     table = random_table(random, nouns)
-    scene = scene_text(table.objects, table.hand.tolist(), closed=table.closed)
+    scene = scene_text(table.objects, table.hand, closed=table.closed)
     found: dict[str, Question] = {}
     for errand in table.errands:
-        errands = [errand]
-        if random.random() < 0.25 and (others := [each for each in table.errands if each.thing != errand.thing]):
-            errands.append(others[random.integers(len(others))])
+        if table.closed and errand.thing != table.errands[0].thing:
+            continue  # another thing is in the hand
+        errands = _chain(random, errand, table)
         chosen = next_subtask(errands, table.objects, table.hand, closed=table.closed)
         task = _said(random, errands, table, kept_back=kept_back)
         asked = subtask_question(scene, task, table.finished)
@@ -71,6 +72,18 @@ def lesson(seed: int, nouns: Nouns = TAUGHT, *, kept_back: bool = False) -> Less
         for each in questions:
             found.setdefault(each.answer if chosen.subtask == "reach" else each.asked[-1].text, each)
     return Lesson(table=table, questions=tuple(found.values()))
+
+
+def _chain(random: Random, errand: Errand, table: Table) -> list[Errand]:
+    """Now and then after some that are done, and before others."""
+    chain = [each for each in table.delivered if each.thing != errand.thing and random.random() < 0.5]
+    chain.append(errand)
+    while len(chain) < MOST and random.random() < 0.3:
+        others = [each for each in table.errands if each.thing not in {one.thing for one in chain}]
+        if not others:
+            break
+        chain.append(others[random.integers(len(others))])
+    return chain
 
 
 def _said(random: Random, errands: Sequence[Errand], table: Table, *, kept_back: bool) -> str:

@@ -2,7 +2,7 @@
 an errand. Positions only; nothing is simulated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -43,13 +43,14 @@ UNHEARD = Nouns(
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """closed: whether the hand is. finished: the last sub-task, if any. errands: that can be asked for, the one under
-    way first."""
+    way first. delivered: that are done already."""
 
     objects: Mapping[str, NamedObject]
     hand: Float64[np.ndarray, " 3"]
     closed: bool
     finished: tuple[str, ...]
     errands: tuple[Errand, ...]
+    delivered: tuple[Errand, ...]
     obstacles: tuple[str, ...]
 
 
@@ -69,8 +70,13 @@ def random_table(random: Random, nouns: Nouns = TAUGHT) -> Table:
         fraction, ends = random.uniform(0.2, 0.8), (points[0], points[len(things)])
         point = ends[0] + fraction * (ends[1] - ends[0]) + random.uniform(-0.02, 0.02, 2)
         objects[obstacles[0]] = NamedObject(position=np.append(point, 0.0), size=_hindrance(random, ends[1] - ends[0]))
-    errands = _errands(random, things, places)
-    return _staged(random, dict(_shuffled(random, objects)), errands, tuple(obstacles))
+    delivered = _delivered(random, things, places)
+    for errand in delivered:
+        size = objects[errand.thing].size
+        rest = objects[errand.place].position + np.array([0.0, 0.0, size[2] / 2])
+        objects[errand.thing] = NamedObject(position=rest, size=size)
+    table = _staged(random, dict(_shuffled(random, objects)), _errands(random, things, places), tuple(obstacles))
+    return replace(table, delivered=delivered)
 
 
 class _Names:
@@ -129,6 +135,13 @@ def _hindrance(random: Random, way: Float64[np.ndarray, " 2"]) -> Float64[np.nda
     return np.array([*across, random.uniform(0.06, 0.12)])
 
 
+def _delivered(random: Random, things: Sequence[str], places: Mapping[str, Relation]) -> tuple[Errand, ...]:
+    """Other things than the first at other places than the first, one at each."""
+    pairs = zip(things[1:], list(places.items())[1:], strict=False)
+    return tuple(Errand(thing=thing, place=place, relation=relation)
+                 for thing, (place, relation) in pairs if random.random() < 0.4)  # fmt: skip
+
+
 def _errands(random: Random, things: Sequence[str], places: Mapping[str, Relation]) -> tuple[Errand, ...]:
     """The first is from the first thing to the first place."""
     first = next(iter(places))
@@ -151,7 +164,7 @@ def _staged(
     """The first errand's thing untouched, in the hand, over its place, or delivered."""
     errand, stage = errands[0], random.random()
     thing, shaken = objects[errand.thing], random.uniform(-0.006, 0.006, 3)
-    closed = 0.3 <= stage < 0.9
+    closed = 0.3 <= stage < 0.85
     if stage < 0.3:
         # At the beginning, after a grip that missed, or after another errand.
         earlier = ("", f"reach {errand.thing}", f"release {errands[-1].thing}")
@@ -159,7 +172,7 @@ def _staged(
         hand = np.append(random.uniform(-0.06, 0.06, 2), random.uniform(0.12, 0.16))
         if random.random() < 0.3:  # low, where it let go of something
             hand = np.append(random.uniform(LOW, HIGH), random.uniform(0.012, 0.05))
-    elif stage < 0.8:
+    elif stage < 0.65:
         last, hand = f"reach {errand.thing}", thing.position + shaken
     else:
         last = f"carry {errand.place}" if closed else f"release {errand.thing}"
@@ -169,8 +182,5 @@ def _staged(
         objects = {**objects, errand.thing: NamedObject(position=goal + shaken, size=thing.size)}
         hand = goal + random.uniform(-0.006, 0.006, 3)
     hand = np.maximum(hand, [-np.inf, -np.inf, FLOOR])
-    others = tuple(each for each in errands if not closed or each.thing == errand.thing)
-    finished = (last,) if last else ()
-    return Table(
-        objects=objects, hand=hand, closed=closed, finished=finished, errands=others, obstacles=obstacles
-    )  # fmt: skip
+    return Table(objects=objects, hand=hand, closed=closed, finished=(last,) if last else (), errands=errands,
+                 delivered=(), obstacles=obstacles)  # fmt: skip
