@@ -281,9 +281,9 @@ class TestPolicy:
         env = make_env("tabletop/push", cameras={})
         model = Scripted(env.unwrapped, Errand(thing="a", place="b", relation="on"))
         box = Box(low=np.array(LOW), high=np.array(HIGH))
-        with pytest.raises(ConfigError, match="decompose=True"):
+        with pytest.raises(ConfigError, match="raw=False"):
             LanguagePrimitives(
-                LanguagePrimitives.Config(decompose=False), model, SimulatorPerception(), spec=env.spec, box=box
+                LanguagePrimitives.Config(raw=True), model, SimulatorPerception(), spec=env.spec, box=box
             )
 
 

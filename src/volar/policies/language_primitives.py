@@ -65,8 +65,8 @@ class LanguagePrimitives(PrivilegedActor):
     ) -> None:  # fmt: skip
         if config.corrections and judge is None:
             raise ConfigError(f"{config.corrections} corrections need a judge who gives them.")
-        if model.compact and (config.raw or not config.decompose):
-            raise ConfigError("A tuned model knows sub-tasks and metres only: it needs raw=False and decompose=True.")
+        if model.compact and config.raw:
+            raise ConfigError("A tuned model knows metres only: it needs raw=False.")
         self.config, self._perception, self._judge = config, perception, judge
         self._confirm, self._clock = confirm, clock
         self.privileged = (*perception.privileged, *(judge.privileged if judge else ()))

@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 from volar.core.errors import ConfigError, EpisodeError
 from volar.nn.primitives.constrained import Box
 from volar.reasoning.language import motion_request, raw_weights
-from volar.reasoning.language.compact_prompts import parameters_question, scene_text, subtask_question
+from volar.reasoning.language.compact_prompts import (
+    parameters_question,
+    scene_text,
+    subtask_question,
+    whole_question,
+)
 from volar.reasoning.language.conversation import Conversation, Reading
 from volar.reasoning.language.critic import Situation, Tried
 from volar.reasoning.language.language_model import Message
@@ -57,7 +62,9 @@ class MotionChooser:
             raise EpisodeError("The instruction is empty.")
         scene = self._scene(now)
         if not self.decompose:
-            return self._parameters(ask_parameters(task, scene, raw=False, whole=True, finished=finished), now, None)
+            plain = whole_question(scene, task, finished)
+            long = ask_parameters(task, scene, raw=False, whole=True, finished=finished)
+            return self._parameters(plain if self.compact else long, now, None)
         asked = subtask_question(scene, task, finished) if self.compact else ask_subtask(task, scene, finished)
         schema = motion_request.with_names(SUBTASK_SCHEMA, "object", [*now.objects, ""])
         chosen = self.talk.ask(asked, schema, lambda text: Reading(value=read_subtask(text, now.objects))).value
@@ -72,8 +79,9 @@ class MotionChooser:
         """The motion with other parameters, from where the hand is now. moved: whether it was carried out. Raises
         EpisodeError without a usable answer."""
         scene = self._scene(now)
-        if self.compact and motion.chosen is not None:  # it knows no corrections, but sees where the hand is now
-            return self._parameters(self._question(scene, motion.chosen), now, motion.chosen)
+        if self.compact:  # it knows no corrections, but sees where the hand is now
+            chosen = motion.chosen
+            return None if chosen is None else self._parameters(self._question(scene, chosen), now, chosen)
         asked = ask_again(motion.said, correction, scene, moved=moved)
         return self._parameters(asked, now, motion.chosen)
 

@@ -1,4 +1,4 @@
-"""The two questions of `prompts` in as few tokens as a small model on a processor bears: whole centimetres, no rules.
+"""The questions of `prompts` in as few tokens as a small model on a processor bears: whole centimetres, no rules.
 
 What takes arithmetic is told in words: what is held, what lies where, and what stands in the way of what is held. Which
 of it matters for the task, and what to do, is the model's. Only a model that was tuned on exactly these words
@@ -51,9 +51,17 @@ def _way(goal: str, held: str, objects: Mapping[str, NamedObject], hand: Float64
 
 
 def subtask_question(scene: str, task: str, finished: Sequence[str]) -> list[Message]:
+    return [Message(role="user", text=f"{scene}\n{_last(finished)}\ntask: {task}")]
+
+
+def whole_question(scene: str, task: str, finished: Sequence[str]) -> list[Message]:
+    """For the next motion at once, without a sub-task first."""
+    return [Message(role="user", text=f"{scene}\n{_last(finished)}\nmove: {task}")]
+
+
+def _last(finished: Sequence[str]) -> str:
     """Of what is finished, the last is told: whether a thing has arrived is hard to see in numbers."""
-    last = finished[-1].partition(" (")[0] if finished else "nothing"
-    return [Message(role="user", text=f"{scene}\nlast: {last}\ntask: {task}")]
+    return f"last: {finished[-1].partition(' (')[0] if finished else 'nothing'}"
 
 
 def parameters_question(scene: str, chosen: SubTask) -> list[Message]:
@@ -68,6 +76,9 @@ def subtask_answer(chosen: SubTask) -> str:
 def parameters_answer(request: MotionRequest) -> str:
     """Without what is as it is by default."""
     return json.dumps(_spare(request))
+
+
+NOTHING_LEFT = json.dumps({"done": True})  # the answer to `whole_question` in the end
 
 
 def _spare(part: MotionRequest | Via | GripperEvent) -> dict[str, Any]:

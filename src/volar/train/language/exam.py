@@ -3,7 +3,7 @@ what stands in the way, and centimetres of the offset. It moves nothing; that is
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -50,13 +50,19 @@ class Mark:
 
 
 def exam_lessons(count: int) -> dict[str, list[Lesson]]:
-    """Tables that no lesson has; then with things that it never named, and with phrases that it never used."""
+    """Tables that no lesson has; then with things that it never named, and with phrases that it never used. Sub-tasks
+    and their motions are asked for, motions of whole tasks are not."""
     seeds = range(EXAM_SEEDS, EXAM_SEEDS + count)
-    return {
+    parts = {
         "new tables": [lesson(seed) for seed in seeds],
         "new words": [lesson(seed, UNHEARD) for seed in seeds],
         "new phrases": [lesson(seed, kept_back=True) for seed in seeds],
     }
+    return {part: [_stepwise(each) for each in lessons] for part, lessons in parts.items()}
+
+
+def _stepwise(studied: Lesson) -> Lesson:
+    return replace(studied, questions=tuple(each for each in studied.questions if not each.whole))
 
 
 @cache
@@ -64,7 +70,7 @@ def worked(kind: type, count: int) -> tuple[Question, ...]:
     """Examples out of the lessons with answers of that kind, no two of a sort."""
     found: dict[Any, Question] = {}
     for seed in range(200):
-        for each in lesson(seed).questions:
+        for each in _stepwise(lesson(seed)).questions:
             if isinstance(each.right, kind) and len(found) < count:
                 found.setdefault(_sort(each.right), each)
     return tuple(found.values())

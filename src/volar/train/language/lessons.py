@@ -1,18 +1,20 @@
 """Questions about one table with the answers that the rules give, in the prompts of `reasoning.compact_prompts`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from volar.envs.tabletop.grammar import VERBS
 from volar.reasoning.language.compact_prompts import (
+    NOTHING_LEFT,
     parameters_answer,
     parameters_question,
     scene_text,
     subtask_answer,
     subtask_question,
+    whole_question,
 )
 from volar.reasoning.language.language_model import Message
 from volar.reasoning.language.motion_request import MotionRequest
@@ -31,17 +33,20 @@ PHRASES: dict[Relation, tuple[str, ...]] = {
 }  # fmt: skip
 KEPT_BACK = re.compile(r"belongs\|goes")  # phrases that only the exam has
 MOST = 4  # errands in one instruction
+WHOLE = 0.4  # of the errands, also asked for without a sub-task first
 _CHOICE = re.compile(r"\(([^()]*)\)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """said: the instruction, or the sub-task in words. right: what the answer must mean."""
+    """said: the instruction, or the sub-task in words. right: what the answer must mean. whole: asked for the motion
+    without a sub-task first."""
 
     said: str
     asked: tuple[Message, ...]
     answer: str
     right: SubTask | MotionRequest
+    whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +67,30 @@ def lesson(seed: int, nouns: Nouns = TAUGHT, *, kept_back: bool = False) -> Less
         errands = _chain(random, errand, table)
         chosen = next_subtask(errands, table.objects, table.hand, closed=table.closed)
         task = _said(random, errands, table, kept_back=kept_back)
-        asked = subtask_question(scene, task, table.finished)
-        questions = [Question(said=task, asked=tuple(asked), answer=subtask_answer(chosen), right=chosen)]
-        if chosen.subtask != "done":
-            request = parameters(chosen, table.objects, table.hand, closed=table.closed)
-            asked = parameters_question(scene, chosen)
-            words = f"{chosen.subtask} {chosen.object}. {chosen.note}".strip()
-            questions.append(Question(said=words, asked=tuple(asked), answer=parameters_answer(request), right=request))
-        for each in questions:
-            found.setdefault(each.answer if chosen.subtask == "reach" else each.asked[-1].text, each)
+        for each in _questions(scene, task, chosen, table, whole=random.random() < WHOLE):
+            brief = chosen.subtask == "reach" and not each.whole  # many errands begin with the same one
+            found.setdefault(each.answer if brief else each.asked[-1].text, each)
     return Lesson(table=table, questions=tuple(found.values()))
+
+
+def _questions(scene: str, task: str, chosen: SubTask, table: Table, *, whole: bool) -> Iterator[Question]:
+    """For the sub-task, for its motion, and, if whole, for the motion at once."""
+    asked = subtask_question(scene, task, table.finished)
+    yield Question(said=task, asked=tuple(asked), answer=subtask_answer(chosen), right=chosen)
+    right, answer = chosen, NOTHING_LEFT
+    if chosen.subtask != "done":
+        right = parameters(chosen, table.objects, table.hand, closed=table.closed)
+        answer, words = parameters_answer(right), f"{chosen.subtask} {chosen.object}. {chosen.note}".strip()
+        yield Question(said=words, asked=tuple(parameters_question(scene, chosen)), answer=answer, right=right)
+    if whole:
+        asked = whole_question(scene, task, [_moved(each) for each in table.finished])
+        yield Question(said=task, asked=tuple(asked), answer=answer, right=right, whole=True)
+
+
+def _moved(finished: str) -> str:
+    """A sub-task as a policy that names none remembers its motion."""
+    kind, _, name = finished.partition(" ")
+    return f"to {name}" + {"reach": ", close gripper", "release": ", open gripper"}.get(kind, "")
 
 
 def _chain(random: Random, errand: Errand, table: Table) -> list[Errand]:

@@ -17,7 +17,7 @@ from volar.envs.tabletop.motions import Action, carry
 from volar.envs.tabletop.task import GRASP, REACH, Family, Scene, Task, Ways, horizontal, standing
 
 LENGTHS = (1, 2, 5, 10, 20, 50)
-PLANS = (2, 5)
+PLANS = (2, 4, 5)
 KNOCK_DISTANCE = 0.06  # metres between hand and cube at which it is knocked
 KNOCK = (0.45, 0.8)  # metres per second: along the table, and up
 KNOCK_SPREAD = 0.8  # radians to either side of the direction to the table's middle
