@@ -278,14 +278,14 @@ class TestPolicy:
         carried = next(text for text in model.asked if f"holds {errand.thing}" in text)
         assert (f"way to {errand.place}: " in carried) == task.startswith("obstacle")
         if not decompose:
-            assert f"\nlast: to {errand.thing}, close gripper\nmove: " in carried
+            assert f"\nreleased: 0, last: to {errand.thing}, close gripper\nmove: " in carried
             assert f"at {errand.place}" in model.asked[-1]
             return
         assert model.asked[0].splitlines()[-1].startswith("task: ") and model.asked[1].splitlines()[-1] == (
             f"do: reach {errand.thing}"
         )
-        assert model.asked[0].splitlines()[-2] == "last: nothing" and model.asked[0].splitlines()[-3].endswith("open")
-        assert model.asked[2].splitlines()[-2] == f"last: reach {errand.thing}"
+        assert model.asked[0].splitlines()[-2] == "released: 0, last: nothing" and model.asked[0].splitlines()[-3].endswith("open")
+        assert model.asked[2].splitlines()[-2] == f"released: 0, last: reach {errand.thing}"
 
     def test_a_tuned_model_is_refused_where_it_would_not_understand(self):
         env = make_env("tabletop/push", cameras={})

@@ -6,6 +6,7 @@ understands them; `train.language` makes one.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
@@ -19,6 +20,8 @@ from volar.reasoning.language.motion_request import GripperEvent, MotionRequest,
 from volar.reasoning.language.prompts import SubTask
 from volar.reasoning.language.scene_rules import THERE, blocking, holds, side_of
 
+RELEASED = re.compile(r"release |to .+open gripper$")  # among motions that are finished
+
 
 def scene_text(objects: Mapping[str, NamedObject], hand: Float64[np.ndarray, " 3"], *, closed: bool) -> str:
     """A line per thing: centre, size, and on which other one it lies. Then the hand, and for every goal whose straight
@@ -26,7 +29,8 @@ def scene_text(objects: Mapping[str, NamedObject], hand: Float64[np.ndarray, " 3
     lines = [
         f"{name} {_cm(thing.position)}, {_cm(thing.size)}{_lies(name, objects)}" for name, thing in objects.items()
     ]
-    held = next((name for name in objects if holds(name, objects, hand, closed=closed)), None)
+    near = [name for name in objects if holds(name, objects, hand, closed=closed)]
+    held = min(near, key=lambda name: float(np.linalg.norm(objects[name].position - hand)), default=None)
     doing = f"holds {held}" if held else "closed" if closed else "open"
     ways = [] if held is None else [_way(name, held, objects, hand) for name in objects if name != held]
     return "\n".join([*lines, f"hand {_cm(hand)} {doing}", *filter(None, ways)])
@@ -51,17 +55,18 @@ def _way(goal: str, held: str, objects: Mapping[str, NamedObject], hand: Float64
 
 
 def subtask_question(scene: str, task: str, finished: Sequence[str]) -> list[Message]:
-    return [Message(role="user", text=f"{scene}\n{_last(finished)}\ntask: {task}")]
+    return [Message(role="user", text=f"{scene}\n{_so_far(finished)}\ntask: {task}")]
 
 
 def whole_question(scene: str, task: str, finished: Sequence[str]) -> list[Message]:
     """For the next motion at once, without a sub-task first."""
-    return [Message(role="user", text=f"{scene}\n{_last(finished)}\nmove: {task}")]
+    return [Message(role="user", text=f"{scene}\n{_so_far(finished)}\nmove: {task}")]
 
 
-def _last(finished: Sequence[str]) -> str:
-    """Of what is finished, the last is told: whether a thing has arrived is hard to see in numbers."""
-    return f"last: {finished[-1].partition(' (')[0] if finished else 'nothing'}"
+def _so_far(finished: Sequence[str]) -> str:
+    """How many things were let go, and the last motion: both are hard to see in numbers."""
+    released = sum(bool(RELEASED.match(each)) for each in finished)
+    return f"released: {released}, last: {finished[-1].partition(' (')[0] if finished else 'nothing'}"
 
 
 def parameters_question(scene: str, chosen: SubTask) -> list[Message]:

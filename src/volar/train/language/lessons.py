@@ -32,7 +32,7 @@ PHRASES: dict[Relation, tuple[str, ...]] = {
     "in": VERBS["in"].templates, "on": ON, "left of": VERBS["left"].templates, "right of": VERBS["right"].templates
 }  # fmt: skip
 KEPT_BACK = re.compile(r"belongs\|goes")  # phrases that only the exam has
-MOST = 4  # errands in one instruction
+MOST = 6  # errands in one instruction
 WHOLE = 0.4  # of the errands, also asked for without a sub-task first
 _CHOICE = re.compile(r"\(([^()]*)\)")
 
@@ -64,18 +64,21 @@ def lesson(seed: int, nouns: Nouns = TAUGHT, *, kept_back: bool = False) -> Less
     for errand in table.errands:
         if table.closed and errand.thing != table.errands[0].thing:
             continue  # another thing is in the hand
-        errands = _chain(random, errand, table)
-        chosen = next_subtask(errands, table.objects, table.hand, closed=table.closed)
-        task = _said(random, errands, table, kept_back=kept_back)
-        for each in _questions(scene, task, chosen, table, whole=random.random() < WHOLE):
+        chain = _chain(random, errand, table)
+        here = {"objects": table.objects, "hand": table.hand, "closed": table.closed}
+        chosen = next_subtask(chain.errands[len(chain.released) :], **here)
+        task = _said(random, chain.errands, table, kept_back=kept_back)
+        for each in _questions(scene, task, chosen, table, chain.finished(table), whole=random.random() < WHOLE):
             brief = chosen.subtask == "reach" and not each.whole  # many errands begin with the same one
             found.setdefault(each.answer if brief else each.asked[-1].text, each)
     return Lesson(table=table, questions=tuple(found.values()))
 
 
-def _questions(scene: str, task: str, chosen: SubTask, table: Table, *, whole: bool) -> Iterator[Question]:
+def _questions(
+    scene: str, task: str, chosen: SubTask, table: Table, finished: Sequence[str], *, whole: bool
+) -> Iterator[Question]:
     """For the sub-task, for its motion, and, if whole, for the motion at once."""
-    asked = subtask_question(scene, task, table.finished)
+    asked = subtask_question(scene, task, finished)
     yield Question(said=task, asked=tuple(asked), answer=subtask_answer(chosen), right=chosen)
     right, answer = chosen, NOTHING_LEFT
     if chosen.subtask != "done":
@@ -83,7 +86,7 @@ def _questions(scene: str, task: str, chosen: SubTask, table: Table, *, whole: b
         answer, words = parameters_answer(right), f"{chosen.subtask} {chosen.object}. {chosen.note}".strip()
         yield Question(said=words, asked=tuple(parameters_question(scene, chosen)), answer=answer, right=right)
     if whole:
-        asked = whole_question(scene, task, [_moved(each) for each in table.finished])
+        asked = whole_question(scene, task, [_moved(each) for each in finished])
         yield Question(said=task, asked=tuple(asked), answer=answer, right=right, whole=True)
 
 
@@ -93,16 +96,32 @@ def _moved(finished: str) -> str:
     return f"to {name}" + {"reach": ", close gripper", "release": ", open gripper"}.get(kind, "")
 
 
-def _chain(random: Random, errand: Errand, table: Table) -> list[Errand]:
-    """Now and then after some that are done, and before others."""
-    chain = [each for each in table.delivered if each.thing != errand.thing and random.random() < 0.5]
-    chain.append(errand)
-    while len(chain) < MOST and random.random() < 0.3:
-        others = [each for each in table.errands if each.thing not in {one.thing for one in chain}]
-        if not others:
-            break
-        chain.append(others[random.integers(len(others))])
-    return chain
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """Errands of one instruction, in their order; released: the first of them, which are done or were."""
+
+    errands: tuple[Errand, ...]
+    released: tuple[Errand, ...]
+
+    def finished(self, table: Table) -> list[str]:
+        """Sub-tasks, as a policy remembers them; of those before the last, only what was let go."""
+        found = [f"release {errand.thing}" for errand in self.released]
+        return found if not table.last or found[-1:] == [table.last] else [*found, table.last]
+
+
+def _chain(random: Random, errand: Errand, table: Table) -> Chain:
+    """Now and then after some that are done, whether or not things still lie there, and before others."""
+    just = table.errands[:1] if table.last.startswith("release") else ()
+    released: list[Errand] = []
+    while random.random() < 0.3:
+        pool = [each for each in (*table.delivered, *table.errands) if each not in (*released[-1:], *just, errand)]
+        if pool:
+            released.append(pool[random.integers(len(pool))])
+    released.extend(just)
+    later = [] if (errand,) == just else [errand]
+    while random.random() < 0.3:
+        later.append(table.errands[random.integers(len(table.errands))])
+    return Chain(errands=tuple((*released, *later)[:MOST]), released=tuple(released[:MOST]))
 
 
 def _said(random: Random, errands: Sequence[Errand], table: Table, *, kept_back: bool) -> str:

@@ -42,13 +42,13 @@ UNHEARD = Nouns(
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """closed: whether the hand is. finished: the last sub-task, if any. errands: that can be asked for, the one under
-    way first. delivered: that are done already."""
+    """closed: whether the hand is. errands: that can be asked for. last: sub-task that the first of them has come to, ""
+    where it has not begun. delivered: that are done already."""
 
     objects: Mapping[str, NamedObject]
     hand: Float64[np.ndarray, " 3"]
     closed: bool
-    finished: tuple[str, ...]
+    last: str
     errands: tuple[Errand, ...]
     delivered: tuple[Errand, ...]
     obstacles: tuple[str, ...]
@@ -166,9 +166,7 @@ def _staged(
     thing, shaken = objects[errand.thing], random.uniform(-0.006, 0.006, 3)
     closed = 0.3 <= stage < 0.85
     if stage < 0.3:
-        # At the beginning, after a grip that missed, or after another errand.
-        earlier = ("", f"reach {errand.thing}", f"release {errands[-1].thing}")
-        last = earlier[random.choice(3, p=(0.5, 0.2, 0.3))]
+        last = f"reach {errand.thing}" if random.random() < 0.2 else ""  # after a grip that missed
         hand = np.append(random.uniform(-0.06, 0.06, 2), random.uniform(0.12, 0.16))
         if random.random() < 0.3:  # low, where it let go of something
             hand = np.append(random.uniform(LOW, HIGH), random.uniform(0.012, 0.05))
@@ -182,5 +180,5 @@ def _staged(
         objects = {**objects, errand.thing: NamedObject(position=goal + shaken, size=thing.size)}
         hand = goal + random.uniform(-0.006, 0.006, 3)
     hand = np.maximum(hand, [-np.inf, -np.inf, FLOOR])
-    return Table(objects=objects, hand=hand, closed=closed, finished=(last,) if last else (), errands=errands,
+    return Table(objects=objects, hand=hand, closed=closed, last=last, errands=errands,
                  delivered=(), obstacles=obstacles)  # fmt: skip
