@@ -284,7 +284,8 @@ class TestPolicy:
         assert model.asked[0].splitlines()[-1].startswith("task: ") and model.asked[1].splitlines()[-1] == (
             f"do: reach {errand.thing}"
         )
-        assert model.asked[0].splitlines()[-2] == "released: 0, last: nothing" and model.asked[0].splitlines()[-3].endswith("open")
+        begin = model.asked[0].splitlines()
+        assert begin[-2] == "released: 0, last: nothing" and begin[-3].endswith("open")
         assert model.asked[2].splitlines()[-2] == f"released: 0, last: reach {errand.thing}"
 
     def test_a_tuned_model_is_refused_where_it_would_not_understand(self):

@@ -11,11 +11,11 @@ from volar.policies.config import Option, PolicyConfig
 from volar.train.config import TrainConfig
 
 SEEDS = (0, 1, 2)  # of training
-HORIZON, EXECUTE, STEPS = 8, 8, 3000
+HORIZON, EXECUTE, STEPS, BATCH = 8, 8, 2000, 256
 FIRST_SCENE = 100_000  # demonstrations begin at 0
 CAMERA, PIXELS = "top", 224  # a virtual camera: the policies see numbers, and marks are places on its picture
 PICTURE = 64  # pixels a side, where policies see it too
-DEMONSTRATIONS = (10, 30, 150)  # of each of the six trained tasks; the last is what all other parts have
+DEMONSTRATIONS = (100, 200, 400)  # of each of the six trained tasks; the last is what all other parts have
 WAYS = ("coordinates", "overlay", "crop")  # to hand on a point, where there are pictures
 ERRORS, DELAYS = (4, 8, 16), (4, 12)  # of the labels: pixels, frames of 50 ms
 POINT_FLOPS = 1.18  # of a training step with points, relative to one without; as counted in compute.json
@@ -129,7 +129,7 @@ def recipe(variant: str, seed: int) -> TrainConfig:
             backbone_options={"width": 64, "depth": 2 if chosen.sees else 1},
             reasoner=None if options is None else reasoner, reasoner_options=dict(options or {}),
         ),
-        steps=steps, batch=64, learning_rate=3e-3, seed=seed, validate_every=steps, checkpoint_every=steps,
+        steps=steps, batch=BATCH, learning_rate=3e-3, seed=seed, validate_every=steps, checkpoint_every=steps,
         log_every=100,
     )  # fmt: skip
 

@@ -20,7 +20,7 @@ from volar.data.formats import open_dataset
 from volar.data.thoughts import episode_thoughts, write_thoughts
 from volar.envs.tabletop.tasks import sort
 
-DETOURS = 50  # demonstrations of each of the 18
+DETOURS = 150  # demonstrations of each of the 18
 SEEN = 60  # demonstrations with pictures of each of the six trained tasks
 
 
@@ -30,7 +30,7 @@ class Data:
 
     out: Path
     parts: tuple[str, ...] = ("labelled", "error", "late", "boxed", "few", "by", "pictures")
-    workers: int = 1
+    workers: int = 0
 
 
 def moved(thought: Thought, way: Sequence[float]) -> Thought:

@@ -42,8 +42,8 @@ UNHEARD = Nouns(
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """closed: whether the hand is. errands: that can be asked for. last: sub-task that the first of them has come to, ""
-    where it has not begun. delivered: that are done already."""
+    """closed: whether the hand is. errands: that can be asked for. last: sub-task that the first of them has come to,
+    "" where it has not begun. delivered: that are done already."""
 
     objects: Mapping[str, NamedObject]
     hand: Float64[np.ndarray, " 3"]
