@@ -19,6 +19,7 @@ from volar.statistics.multiple import holm
 from volar.statistics.paired import mcnemar_stratified
 
 Rows = dict[tuple[str, str], dict[int, dict]]
+CHAIN_HEADS = ("1 step", "2 steps", "4 steps", "5 steps")
 ADVICE = ("directions", "random", "bare")
 
 
@@ -123,7 +124,10 @@ def claims(rows: Rows) -> None:
         ("vias, hasty", "vias, hasty, heedless", PARTS["waiting"].tasks),
         ("raw early, hasty", "raw early, hasty, heedless", PARTS["waiting"].tasks),
         ("vias", "waypoints", ("horizon-1",)), ("vias", "waypoints", ("horizon-1-knocked",)),
-        *(("vias", clone, PILLARS) for clone in CLONES),
+        *(("vias", clone, PILLARS) for clone in CLONES), ("tuned", "teacher", PILLARS),
+        *(pair for task in PARTS["models, L5"].tasks
+          for pair in (("tuned", "teacher", (task,)), ("tuned", "tuned, whole", (task,)))),
+        *(("tuned", other, PARTS["models, untuned"].tasks) for other in ("untuned", "untuned, whole")),
     ]  # fmt: skip
     found = [made for first, second, tasks in asked if (made := compare(rows, first, second, tasks))]
     corrected = holm([made.p for made in found])
@@ -155,10 +159,17 @@ def main(path: Path) -> None:
     print("## L3: corrections\n")
     corrections(rows)
     print("## L5: sub-tasks\n")
-    by_task(rows, PARTS["L5"].arms, PARTS["L5"].tasks, ("1 step", "2 steps", "5 steps"))
+    by_task(rows, PARTS["L5"].arms, PARTS["L5"].tasks, CHAIN_HEADS)
     for name, title in (("waiting", "A primitive that waits for the hand"), ("knocked", "A cube that is knocked away")):
         print(f"## {title}\n")
         by_task(rows, PARTS[name].arms, PARTS[name].tasks, PARTS[name].tasks)
+    print("## A language model in L1\n")
+    overall(rows, "models, L1")
+    print("## A language model in L5\n")
+    by_task(rows, PARTS["models, L5"].arms, PARTS["models, L5"].tasks, CHAIN_HEADS)
+    print("## The language model as it comes\n")
+    by_task(rows, PARTS["models, untuned"].arms, PARTS["models, untuned"].tasks, PARTS["models, untuned"].tasks)
+    overall(rows, "models, untuned")
     print("## Paired comparisons\n")
     claims(rows)
 

@@ -5,13 +5,14 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
-from rules import SPEED, Rules, Scene, in_the_way, read_errands, read_scene, too_much
+from rules import SPEED, Rules, Scene, Teacher, in_the_way, read_errands, read_scene, too_much
 
 from volar.core.objects import NamedObject
 from volar.core.robot import Actor, Chunk, Env, Observation, PrivilegedActor
@@ -35,7 +36,8 @@ SEMANTIC = ("straight", "vias", "slow vias")
 
 def make(arm: str, seed: int, models: Path, journal: Callable[[Exchange], None] | None = None) -> Actor:
     """arm: parts parted by commas, the way first, then what is otherwise: "vias, heedless". seed: of the episode, for
-    models that err. models: folder of trained clones. journal: is told what is asked and answered."""
+    models that err. models: folder of trained clones, and of the tuned language model. journal: is told what is asked
+    and answered."""
     way, *changes = arm.split(", ")
     if way == "expert":
         return make_expert("tabletop/push")
@@ -46,9 +48,11 @@ def make(arm: str, seed: int, models: Path, journal: Callable[[Exchange], None] 
 
         return load_policy(models / way.replace("@", "-"), execute=8)
     raw = way in RAW
-    model: LanguageModel = Rules(
-        RAW[way] if raw else way, memory="forgetful" not in changes, speed=HASTY if "hasty" in changes else SPEED
-    )
+    if way in ("teacher", "tuned", "untuned"):
+        model = Teacher() if way == "teacher" else language_model(models / way if way == "tuned" else None)
+    else:
+        speed = HASTY if "hasty" in changes else SPEED
+        model = Rules(RAW[way] if raw else way, memory="forgetful" not in changes, speed=speed)
     if "erring" in changes:
         model = Erring(model, seed)
     advice = next((change.split(" of ")[1] for change in changes if " of " in change), None)
@@ -64,6 +68,14 @@ def make(arm: str, seed: int, models: Path, journal: Callable[[Exchange], None] 
         config, model, perception, spec=SPEC, box=Box(low=np.array(space.low), high=np.array(space.high)),
         judge=None if advice is None else ScriptedJudge(advice), journal=journal,
     )  # fmt: skip
+
+
+@cache
+def language_model(folder: Path | None) -> LanguageModel:
+    """In this process, SmolLM2; folder: of `volar language tune`, None for the weights as they come."""
+    from volar.reasoning.language.local_model import local
+
+    return local(folder=None if folder is None else str(folder))
 
 
 class Blurred(SimulatorPerception):

@@ -16,7 +16,7 @@ from weights import GRIP_LATE, REACH_ROW, bent_weights
 
 from volar.core.errors import ConfigError
 from volar.core.objects import NamedObject
-from volar.reasoning.language.compact_prompts import parameters_answer, subtask_answer
+from volar.reasoning.language.compact_prompts import NOTHING_LEFT, parameters_answer, subtask_answer
 from volar.reasoning.language.language_model import Answer, LanguageModel, Message
 from volar.reasoning.language.motion_request import MotionRequest, Via
 from volar.reasoning.language.prompts import DECOMPOSE, WEIGHTS, SubTask
@@ -29,6 +29,11 @@ BROAD = 0.1  # metres, half a width: what is broader is passed above
 BESIDE = 0.042  # metres beside an obstacle at which hand and load pass
 LENGTHWISE = 0.04  # metres before and behind it
 SPEED, SLOW = 0.2, 0.1  # metres per second
+# The short prompts, in whole centimetres.
+SHORT = re.compile(
+    r"^(?!hand )(.+?) (-?\d+ -?\d+ -?\d+), (\d+ \d+ \d+)(?:, at .+)?$", re.MULTILINE
+)  # whole centimetres
+HAND = re.compile(r"^hand (-?\d+ -?\d+ -?\d+) (?:holds (.+)|closed|open)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +115,48 @@ class Rules(LanguageModel):
             rows[:3] = bent_weights(self._way, scene.hand, goal, in_the_way(scene, goal, chosen.object))
         numbers = [[round(float(number), 3) for number in row] for row in rows]
         return json.dumps({"weights": numbers, "angle": 0, "height": round(height, 3)})
+
+
+class Teacher(LanguageModel):
+    """The rules that taught the tuned model, told no more than it is: the short prompts."""
+
+    compact = True
+
+    def describe(self) -> dict[str, Any]:
+        return {"model": "teacher"}
+
+    def answer(self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None) -> Answer:
+        text = messages[0].text  # complaints after it change nothing
+        scene, (kind, said) = _short_scene(text), text.splitlines()[-1].split(": ", 1)
+        here = {"objects": scene.objects, "hand": scene.hand, "closed": scene.closed}
+        if kind == "do":
+            words, _, note = said.partition(": ")
+            name = words.partition(" ")
+            chosen = SubTask(subtask=name[0], object=name[2], note=note)  # pyright: ignore[reportArgumentType]
+        else:
+            released = int(re.findall(r"^released: (\d+)", text, re.MULTILINE)[0])
+            chosen = next_subtask(read_errands(said, scene.objects)[released:], **here)
+        if kind == "task":
+            found = subtask_answer(chosen)
+        else:
+            found = NOTHING_LEFT if chosen.subtask == "done" else parameters_answer(parameters(chosen, **here))
+        return Answer(text=found, read=None, written=None, seconds=0.0)
+
+
+def _short_scene(text: str) -> Scene:
+    objects = {
+        name: NamedObject(position=_centimetres(centre), size=_centimetres(size))
+        for name, centre, size in SHORT.findall(text)
+    }
+    place, held = HAND.findall(text)[0]
+    hand = _centimetres(place)
+    if held:  # nearer than whole centimetres can tell
+        objects[held] = NamedObject(position=hand, size=objects[held].size)
+    return Scene(objects=objects, hand=hand, closed=bool(held) or f"hand {place} closed" in text)
+
+
+def _centimetres(text: str) -> Float64[np.ndarray, " 3"]:
+    return np.array([int(number) for number in text.split(" ")]) / 100
 
 
 def too_much(complaint: str) -> float:

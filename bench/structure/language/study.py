@@ -30,6 +30,7 @@ CORRECTED = (
     *(f"vias, erring, {count} of directions" for count in (1, 2, 3)),
     *(f"vias, erring, {count} of {advice}" for count in (1, 3) for advice in ("random", "bare")),
 )
+CHAINS = ("horizon-1", "horizon-plan-2", "horizon-plan-4", "horizon-plan-5")
 CLONES = tuple(f"clone@{seed}" for seed in (0, 1, 2))
 
 
@@ -61,7 +62,7 @@ PARTS = {
     ),
     "L5": Part(
         arms=("vias", "vias, whole", "vias, forgetful", "vias, whole, forgetful"),
-        tasks=("horizon-1", "horizon-plan-2", "horizon-plan-5"),
+        tasks=CHAINS,
         scenes=200,
         steps=2000,
     ),
@@ -71,7 +72,20 @@ PARTS = {
         scenes=100,
         steps=500,
     ),
-    "knocked": Part(arms=("vias", "waypoints"), tasks=("horizon-1", "horizon-1-knocked"), scenes=100, steps=600),
+    "knocked": Part(arms=("vias", "waypoints"), tasks=("horizon-1", "horizon-1-knocked"), scenes=200, steps=600),
+    "models, L1": Part(arms=("teacher", "tuned"), tasks=PILLARS, scenes=50, steps=500),
+    "models, L5": Part(
+        arms=("teacher", "teacher, whole", "tuned", "tuned, whole"),
+        tasks=CHAINS,
+        scenes=50,
+        steps=2000,
+    ),
+    "models, untuned": Part(
+        arms=("teacher", "tuned", "untuned", "untuned, whole"),
+        tasks=("horizon-1", "pick-place-red", PILLARS[1]),
+        scenes=50,
+        steps=500,
+    ),
     "clones": Part(arms=CLONES, tasks=PILLARS, scenes=60, steps=500),
 }
 
@@ -81,7 +95,7 @@ class Run:
     """Do what is not done yet. scenes: fewer than the part's own, to try it."""
 
     out: Path
-    only: tuple[str, ...] = tuple(part for part in PARTS if part != "clones")
+    only: tuple[str, ...] = tuple(part for part in PARTS if part != "clones" and not part.startswith("models"))
     models: Path = Path("models")
     scenes: int | None = None
 
