@@ -369,6 +369,32 @@ def test_labels_of_other_annotators_are_read_and_what_is_no_thought_is_left_out(
 # The command
 
 
+def test_a_detector_names_what_the_simulator_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictured, told = tmp_path / "pictured", {}
+    sharp = Collect(tasks=("tabletop/pick-place-red",), out=pictured, episodes=1, camera={"front": 256}, storage="jpeg")
+    collect(sharp, progress=False)
+    names = json.dumps(["red cube", "yellow bowl"])
+    for who, options in (
+        ("simulator", []),
+        ("detector", ["--objects-options", f"names={names}", "detector=test_perception:Colours", "every=5"]),
+    ):
+        out = tmp_path / who
+        words = ("--words", "plan", "objects", "subtask", "--marks", "regions")
+        code, said = run(
+            capsys, "data", "label", str(pictured), "--out", str(out), *words, "--objects", who, *options
+        )  # fmt: skip
+        assert code == 0, said
+        labelled = open_dataset(out)
+        told[who] = read_thoughts(labelled, [0, 30])
+        assert labelled.facts["labels"]["objects"] == [who, *options[1:]]
+    assert labelled.facts["labels"]["privileged"] == []
+    for ours, theirs in zip(told["detector"], told["simulator"], strict=True):
+        assert ours.words["plan"] == theirs.words["plan"] and ours.words["subtask"] == theirs.words["subtask"]
+    first = [{mark.role: mark for mark in told[who][0].marks if mark.camera == "front"} for who in told]
+    for role in ("source", "destination"):
+        np.testing.assert_allclose(first[1][role].centre, first[0][role].centre, atol=0.03)
+
+
 def test_pictures_are_labelled_and_the_copy_is_whole(
     pictured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -455,6 +481,8 @@ def test_the_columns_are_what_lerobot_declares(pushed: Path, tmp_path: Path) -> 
         (("--words", "sub-task"), "Did you mean 'subtask'"),
         (("--marks", "point", "--cameras", "fornt"), "Did you mean 'front'"),
         (("--marks", "objects"), "nobody says where they are"),
+        (("--words", "subtask", "--objects", "detector"), "go together"),
+        (("--words", "subtask", "--objects", "detector", "--objects-options", "names=[]"), "a detector sees nothing"),
         (("--words", "move", "--directions", "back"), "calibrated camera"),
         (("--marks", "point", "--hand", "hand_x", "hand_y", "hand_w"), "Did you mean 'hand_"),
         (("--marks", "point", "--calibration", "none.json"), "cannot be read"),

@@ -80,7 +80,7 @@ class Colours(Detector):
         }  # fmt: skip
         found = []
         for name in names:
-            rows, columns = np.nonzero(masks[name])
+            rows, columns = np.nonzero(masks[name] & (image.max(axis=2) > 60))  # what is dark has no colour in films
             if len(rows) > 30:
                 low = (float(columns.min()) / image.shape[1], float(rows.min()) / image.shape[0])
                 high = (float(columns.max() + 1) / image.shape[1], float(rows.max() + 1) / image.shape[0])

@@ -1,5 +1,6 @@
 """`volar data label DATA --out OUT`: a copy whose frames say what a policy is to tell itself."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from volar.cli.output import Output
+from volar.cli.pairs import read_pairs
 from volar.cli.rewriting import Target, summary, text
 from volar.core.calibration import Calibration, read_calibrations
 from volar.core.errors import ConfigError, unknown_name
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from volar.envs.replay import Replay
 
 CALIBRATIONS = "calibrations"  # in the facts of a data set: of every camera that stands still
-SIMULATOR = "simulator"
+SIMULATOR, DETECTOR = "simulator", "detector"
 PRIVILEGED = "simulator state: names, places and sizes of objects"
 
 
@@ -48,9 +50,12 @@ class Label(Target):
     calibration: str | None = None
     """a JSON list of calibrations, or `simulator` to ask the world that the episodes come from; by default what was
     recorded with the data set"""
-    objects: Literal["unknown", "simulator"] = "unknown"
-    """simulator: replay every episode, to know by name what is grasped, pushed and where it goes; recorded as
-    privileged"""
+    objects: Literal["unknown", "simulator", "detector"] = "unknown"
+    """who says by name what is grasped, pushed and where it goes. simulator: every episode is replayed; recorded as
+    privileged. detector: boxes on the pictures of calibrated cameras"""
+    objects_options: tuple[str, ...] = ()
+    """key=value of the detector, as volar language write takes them: names='["red cube"]' detector=open-vocabulary
+    weights=./owlv2, or detector=endpoint with what it takes; every=10 looks at one frame in ten"""
     hand: tuple[str, ...] = ("hand_x", "hand_y", "hand_z")
     """which numbers of the state are the hand's place, metres"""
     directions: str | None = None
@@ -66,6 +71,8 @@ def write_labels(command: Label, *, progress: bool = True) -> "Rewritten":
     from volar.data.thoughts import write_thoughts
     from volar.envs.replay import Replay
 
+    if (command.objects == DETECTOR) != bool(command.objects_options):
+        raise ConfigError("--objects detector and --objects-options go together: name both of them or neither.")
     dataset, choices = open_dataset(command.data), command.choices()
     if (robot := dataset.spec or choices.robot) is None:
         raise ConfigError(
@@ -78,7 +85,7 @@ def write_labels(command: Label, *, progress: bool = True) -> "Rewritten":
         objects = _objects(command, dataset, replay)
 
         def thoughts(episode: int) -> "Sequence[Thought]":
-            return label(reader.read(episode, objects(episode)), wanted)
+            return label(reader.read(episode, objects(episode), exact=command.objects == SIMULATOR), wanted)
 
         thoughts(0)  # whatever is wrong with the choices shows before a file is made
         facts = _facts(command, wanted)
@@ -151,6 +158,8 @@ def _objects(
     from volar.data.dataset import require_feature
     from volar.envs.replay import Recorded
 
+    if command.objects == DETECTOR:
+        return _detected(command, dataset, _calibrations(command, dataset, replay))
     if command.objects != SIMULATOR:
         return lambda episode: ()
     require_feature(dataset, layout.EXECUTED)
@@ -164,6 +173,33 @@ def _objects(
             executed=dataset.rows(layout.EXECUTED, rows), proprioception=dataset.rows(layout.STATE, rows),
         )  # fmt: skip
         return replay.objects(recorded)
+
+    return objects
+
+
+def _detected(
+    command: Label, dataset: "Dataset", known: Mapping[str, Calibration]
+) -> "Callable[[int], Sequence[Mapping[str, NamedObject]]]":
+    """By the pictures of the cameras that are calibrated."""
+    from volar.policies.language_folder import PERCEPTIONS, Part
+
+    cameras = [camera.name for camera in dataset.cameras if camera.name in known]
+    if not cameras:
+        raise ConfigError(
+            f"{dataset.root} has no pictures of a calibrated camera, so a detector sees nothing; calibrated: "
+            f"{', '.join(known) or 'none'}, its cameras: "
+            f"{', '.join(camera.name for camera in dataset.cameras) or 'none'}."
+        )
+    options = read_pairs(command.objects_options, "--objects-options")
+    perception = Part(name=DETECTOR, options=options).build(PERCEPTIONS, Path(), os.environ)
+
+    def objects(episode: int) -> "Sequence[Mapping[str, NamedObject]]":
+        where = dataset.episodes[episode]
+        perception.begin(cameras, known)
+        return [
+            dict(perception.see({camera: dataset.frames(camera, [row])[0] for camera in cameras}))
+            for row in range(where.start, where.stop)
+        ]
 
     return objects
 
@@ -186,6 +222,7 @@ def _facts(command: Label, wanted: "Wanted") -> dict[str, Any]:
         "words": list(wanted.words),
         "cameras": [camera.to_json() for camera in wanted.cameras],
         "directions": wanted.directions.said if wanted.directions else None,
+        "objects": [command.objects, *command.objects_options],
         "privileged": [PRIVILEGED] if command.objects == SIMULATOR else [],
     }
 

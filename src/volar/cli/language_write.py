@@ -1,8 +1,7 @@
 """`volar language write OUT --task T --model M`: a policy by language as a folder, checked before it is written."""
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import tyro
 
 from volar.cli.output import Output
+from volar.cli.pairs import read_pairs
 from volar.core.errors import ConfigError
 from volar.envs import make_env
 from volar.policies.language_folder import FILE, LanguagePolicy, Part, write_language
@@ -48,22 +48,6 @@ class Write:
     """key=value of the policy: raw=true, decompose=false, attempts=3, corrections=2 ..."""
     cameras: tuple[str, ...] = ()
     """such as front=96; the environment's own by default. To be compared with a learned policy, it must see the same"""
-
-
-def read_pairs(words: Sequence[str], what: str, *, beside: Path | None = None) -> dict[str, Any]:
-    """`key=value`; a value is JSON where it is some, else text. ConfigError for a word without `=`. beside: folder that
-    `./` and `../` shall be seen from, in place of the present one."""
-    found: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"{what} takes key=value, such as attempts=3; got {word!r}.")
-        try:
-            found[key] = json.loads(text)
-        except ValueError:
-            moved = beside is not None and text.startswith(("./", "../"))
-            found[key] = os.path.join(".", os.path.relpath(text, beside)) if moved else text
-    return found
 
 
 def write(command: Write) -> LanguagePolicy:

@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+
 from volar.core.calibration import CalibratedWorld, Calibration, read_calibrations
 from volar.core.errors import ConfigError, unknown_name
 from volar.core.objects import NamedObject, NamingWorld
@@ -68,22 +71,31 @@ class DetectorPerception(Perception):
         self._detector = detector if isinstance(detector, Detector) else DETECTORS.load(detector)(**settings)
 
     def bind(self, env: Env) -> None:
-        self._cameras = _calibrations(env) if self._given is None else self._given
-        for camera in env.spec.cameras:
-            if camera.name not in self._cameras:
-                raise unknown_name("calibrated camera", camera.name, self._cameras)
+        self.begin([camera.name for camera in env.spec.cameras], self._given or _calibrations(env))
+
+    def begin(self, cameras: Sequence[str], known: Mapping[str, Calibration]) -> None:
+        """Of an episode, also of one that was recorded. known: calibrations by camera; ConfigError where one of the
+        cameras is not among them."""
+        for camera in cameras:
+            if camera not in known:
+                raise unknown_name("calibrated camera", camera, known)
+        self._cameras = known
         self._seen: dict[str, NamedObject] = {}
         self._looks = 0
 
     def objects(self, observation: Observation) -> Mapping[str, NamedObject]:
+        return self.see(observation.images)
+
+    def see(self, images: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> Mapping[str, NamedObject]:
+        """By camera, of one moment."""
         if self._looks % self._every == 0:
-            self._look(observation)
+            self._look(images)
         self._looks += 1
         return self._seen
 
-    def _look(self, observation: Observation) -> None:
+    def _look(self, images: Mapping[str, UInt8[np.ndarray, "_ _ 3"]]) -> None:
         boxes: dict[str, list[Seen]] = {}
-        for camera, image in observation.images.items():
+        for camera, image in images.items():
             for found in self._detector.detect(image, self._names):
                 seen = Seen(calibration=self._cameras[camera], low=found.low, high=found.high)
                 boxes.setdefault(found.name, []).append(seen)

@@ -27,7 +27,8 @@ FLICKER = 0.1  # seconds; a gripper that changes sides and back faster was only 
 @dataclass(frozen=True, kw_only=True)
 class Course:
     """One episode. hand: metres in the world. turn: of the hand, None where the data do not say. closed: the gripper is
-    told to hold; all False for a robot without one. objects: of every frame, empty where nobody says."""
+    told to hold; all False for a robot without one. objects: of every frame, empty where nobody says. exact: their
+    places are good enough to tell that one is shoved, which those of a detector are not while the hand hides it."""
 
     fps: float
     instructions: tuple[str, ...]
@@ -35,6 +36,7 @@ class Course:
     turn: Rotation | None
     closed: Bool[np.ndarray, " t"]
     objects: tuple[Mapping[str, NamedObject], ...] = ()
+    exact: bool = True
 
     def frames(self, seconds: float) -> int:
         """That time in frames, at least one."""
@@ -60,8 +62,8 @@ class CourseReader:
         self._hand = [names.index(name) for name in hand]
         self._turn = [names.index(name) for name in TURN] if set(TURN) <= set(names) else None
 
-    def read(self, episode: int, objects: Sequence[Mapping[str, NamedObject]] = ()) -> Course:
-        """objects: of every frame of the episode, from whoever knows them."""
+    def read(self, episode: int, objects: Sequence[Mapping[str, NamedObject]] = (), *, exact: bool = True) -> Course:
+        """objects: of every frame of the episode, from whoever knows them. exact: see `Course`."""
         where = self._dataset.episodes[episode]
         rows = np.arange(where.start, where.stop)
         state = self._dataset.rows(layout.STATE, rows).astype(np.float64)
@@ -76,6 +78,7 @@ class CourseReader:
             turn=None if self._turn is None else Rotation.from_rotvec(state[:, self._turn]),
             closed=gripper_closed(actions, self._robot, fps=self._dataset.fps),
             objects=tuple(objects),
+            exact=exact,
         )
 
 

@@ -149,7 +149,7 @@ def _put_at(settled: Mapping[str, NamedObject], thing: str) -> str | None:
 
 def _shoves(course: Course, grasps: Sequence[Transfer]) -> list[Transfer]:
     """Whatever moves without being held, with the hand at it, from its first to its last motion."""
-    if not course.objects:
+    if not (course.objects and course.exact):
         return []
     stride, apart = course.frames(0.15), course.frames(APART)
     free = np.ones(len(course.hand), np.bool_)
