@@ -44,6 +44,13 @@ class TestFolder:
             model.answer([Message(role="user", text="hello")])
         assert seen[0]["key"] == "Bearer hidden" and model.describe()["model"] == "small"
 
+    def test_an_evaluation_asks_for_the_variables_before_it_begins(self, tmp_path, capsys, monkeypatch):
+        folder, out = write(tmp_path / "policy"), tmp_path / "run"
+        monkeypatch.delenv("VOLAR_LM_URL", raising=False)
+        words = ["--execute", "4", "--tasks", TASK, "--episodes", "1", "--max-steps", "5"]
+        assert main(["evaluate", str(folder), "--out", str(out), *words]) == 2
+        assert "VOLAR_LM_URL is not set" in capsys.readouterr().err and not out.exists()
+
     @pytest.mark.parametrize(
         ("words", "message"),
         [

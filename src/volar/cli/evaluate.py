@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -76,7 +77,9 @@ def read_policy(path: Path, part: str | None = None) -> dict[str, Any]:
     if is_composition(path):
         return read_composition(path).to_policy(path)
     if is_language(path):
-        return read_language(path).to_policy()
+        stored = read_language(path)
+        stored.require_variables(os.environ)
+        return stored.to_policy()
     folder = latest_checkpoint(path)
     text = (folder / "config.json").read_bytes()
     config = json.loads(text)

@@ -137,6 +137,13 @@ class StoredLanguage:
     folder: Path
     hash: str
 
+    def require_variables(self, variables: Mapping[str, str]) -> None:
+        """ConfigError, before anything runs, for one of the environment that an option stands for and that is not
+        set."""
+        for part in (self.policy.model, self.policy.perception, self.policy.critic):
+            for value in () if part is None else part.options.values():
+                _resolved(value, self.folder, variables)
+
     def to_policy(self) -> dict[str, Any]:
         """In the form of a checkpoint's config.json."""
         return {
