@@ -24,7 +24,7 @@ from volar.nn.lora import add_low_rank, fold_low_rank, learned
 from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception
-from volar.reasoning.language import motion_request, raw_weights
+from volar.reasoning.language import motion_request, raw_weights, text_network
 from volar.reasoning.language.answer_form import AnswerForm
 from volar.reasoning.language.compact_prompts import NOTHING_LEFT
 from volar.reasoning.language.language_model import Answer, LanguageModel, Message
@@ -34,6 +34,7 @@ from volar.reasoning.language.motion_request import read_request, with_names
 from volar.reasoning.language.prompts import SUBTASK_SCHEMA, SubTask, read_subtask
 from volar.reasoning.language.scene_rules import Errand, blocking, next_subtask, parameters
 from volar.reasoning.language.text_network import Smol, Transformers
+from volar.train.language import tuning
 from volar.train.language.config import TuneConfig
 from volar.train.language.exam import BOX, EXAM_SEEDS, exam_lessons, sit, summary, worked
 from volar.train.language.lessons import Lesson, lesson
@@ -447,6 +448,32 @@ class TestExam:
 
 
 class TestCommands:
+    def test_a_tuning_that_was_stopped_comes_to_the_same(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(text_network, "load_smol", tiny)
+        words = ["--steps", "6", "--tables", "1", "--rank", "2", "--layers", "1", "--no-half", "--save-every", "2"]
+        language(["tune", str(tmp_path / "whole"), *words])
+        learn = tuning.lesson_loss
+
+        def stops(*given: Any) -> Any:
+            if (tmp_path / "parts" / "unfinished.safetensors").exists() and len(calls) == 3:
+                raise KeyboardInterrupt
+            calls.append(1)
+            return learn(*given)
+
+        calls: list[int] = []
+        monkeypatch.setattr(tuning, "lesson_loss", stops)
+        with pytest.raises(KeyboardInterrupt):
+            language(["tune", str(tmp_path / "parts"), *words])
+        with pytest.raises(ConfigError, match="begun with other settings"):
+            language(["tune", str(tmp_path / "parts"), *words, "--seed", "1"])
+        monkeypatch.setattr(tuning, "lesson_loss", learn)
+        language(["tune", str(tmp_path / "parts"), *words])
+        assert {path.name for path in (tmp_path / "parts").iterdir()} == {
+            "additions.safetensors", "tuned.json", "loss.jsonl",
+        }  # fmt: skip
+        for name in ("additions.safetensors", "loss.jsonl"):
+            assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
     def test_a_tuned_model_is_not_overwritten_and_nonsense_is_refused_before_anything_is_loaded(self, tmp_path):
         (tmp_path / "tuned.json").write_text("{}")
         with pytest.raises(ConfigError, match="not overwritten"):

@@ -1,7 +1,7 @@
 """Trains low-rank additions to SmolLM2 on lessons, a table per step; a function of the seed. Not of policies."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,37 +9,47 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from volar.core.errors import RobotFault
+from volar.core.errors import ConfigError, RobotFault
 from volar.nn.lora import add_low_rank, learned
 from volar.reasoning.language.motion_request import MotionRequest
 from volar.reasoning.language.prompts import SubTask
 from volar.reasoning.language.text_network import Smol
+from volar.reasoning.language.tuned_model import Unfinished
 from volar.train.language.config import TuneConfig
 from volar.train.language.lessons import Lesson, lesson
 
 SCALE = 2.0
 PADDING = -1
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, as torch calls them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """loss: nats per token of the answers, mean over the step. additions: as they are now, for `fold_low_rank`."""
+    """loss: nats per token of the answers, mean over the step. additions: as they are now, for `fold_low_rank`. state:
+    what a later call goes on from."""
 
     step: int
     loss: float
     additions: Callable[[], dict[str, Tensor]]
+    state: Callable[[], dict[str, Tensor]]
 
 
-def tune(network: Smol, config: TuneConfig, report: Callable[[Progress], None]) -> dict[str, Tensor]:
-    """The additions for `fold_low_rank`; `network` is wrapped with them afterwards."""
+def tune(
+    network: Smol, config: TuneConfig, report: Callable[[Progress], None], *, begun: Unfinished | None = None
+) -> dict[str, Tensor]:
+    """The additions for `fold_low_rank`; `network` is wrapped with them afterwards. begun: goes on from there and comes
+    to the same as without an interruption; ConfigError where it is of another shape."""
     generator = torch.Generator().manual_seed(config.seed)
     network.model.requires_grad_(False)
     first = len(network.model.layers) - config.layers
     upper = {f"layers.{first + place}": layer for place, layer in enumerate(network.model.layers[first:])}
     wrapped = add_low_rank(upper, rank=config.rank, scale=SCALE, generator=generator)
-    trained = [parameter for layer in wrapped.values() for parameter in (layer.down, layer.up)]
+    named = {f"{name}.{part}": getattr(layer, part) for name, layer in wrapped.items() for part in ("down", "up")}
+    trained = list(named.values())
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    for step in range(config.steps):
+    if begun is not None:
+        _restore(optimizer, named, begun)
+    for step in range(0 if begun is None else begun.step, config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _rate(step, config)
         total = 0.0
@@ -54,8 +64,30 @@ def tune(network: Smol, config: TuneConfig, report: Callable[[Progress], None]) 
         nn.utils.clip_grad_norm_(trained, config.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        report(Progress(step=step + 1, loss=total, additions=lambda: learned(wrapped)))
+        report(Progress(step=step + 1, loss=total, additions=lambda: learned(wrapped),
+                        state=lambda: _state(optimizer, named)))  # fmt: skip
     return learned(wrapped)
+
+
+def _state(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Values and Adam's two moments."""
+    found = {}
+    for name, parameter in named.items():
+        moments = optimizer.state[parameter]
+        found |= {name: parameter.detach(), **{f"{name}.{moment}": moments[moment] for moment in MOMENTS}}
+    return found
+
+
+def _restore(optimizer: torch.optim.Optimizer, named: Mapping[str, nn.Parameter], begun: Unfinished) -> None:
+    parts = ("", *(f".{moment}" for moment in MOMENTS))
+    wanted = {f"{name}{part}": value.shape for name, value in named.items() for part in parts}
+    if wanted != {name: value.shape for name, value in begun.state.items()}:
+        raise ConfigError("What was begun is of another shape: it was tuned with other layers or another rank.")
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(begun.state[name])
+            moments = {moment: begun.state[f"{name}.{moment}"].clone() for moment in MOMENTS}
+            optimizer.state[parameter] = {"step": torch.tensor(float(begun.step)), **moments}
 
 
 def _rate(step: int, config: TuneConfig) -> float:
