@@ -340,6 +340,20 @@ class TestLessons:
         assert "belongs" in said["new phrases"] and "belongs" not in taught and "belongs" not in said["new tables"]
 
 
+class TestReading:
+    def test_what_questions_have_in_common_is_read_once_and_answers_stay_the_same(self, monkeypatch):
+        network = tiny()
+        questions = [question.asked for seed in (0, 1) for question in lesson(seed).questions]
+        fresh = [LocalModel(network, most_tokens=20).answer(asked).text for asked in questions]
+        read, extend = [], network.extend
+        monkeypatch.setattr(
+            network, "extend", lambda ids, *more, **named: (read.append(len(ids)), extend(ids, *more, **named))[1]
+        )
+        model = LocalModel(network, most_tokens=20)
+        assert [model.answer(asked).text for asked in questions] == fresh
+        assert sum(read) < 0.7 * sum(len(network.prompt(asked)) for asked in questions)
+
+
 class TestTuning:
     config = TuneConfig(steps=6, tables=1, rank=2, layers=1, warmup=1, half=False)
 

@@ -35,6 +35,7 @@ class LocalModel(LanguageModel):
         self._network, self.compact, self._facts = network, compact, dict(facts or {})
         self._most, self._longest, self._clock = most_tokens, longest, clock
         self._earlier: deque[list[int]] = deque(maxlen=REMEMBERED)
+        self._read: list[tuple[list[int], Any]] = []  # questions, and the network's state after each
 
     def describe(self) -> dict[str, Any]:
         return {"model": self._network.name, "compact": self.compact, "most_tokens": self._most, **self._facts}
@@ -52,7 +53,9 @@ class LocalModel(LanguageModel):
         return Answer(text=self._network.text(said), read=len(asked), written=len(said), seconds=seconds)
 
     def _say(self, asked: Sequence[int], form: AnswerForm | None) -> list[int]:
-        network, said, unread, past, kept = self._network, [], list(asked), None, 0
+        network, said = self._network, []
+        past, kept = self._resume(asked)
+        unread = list(asked[kept:])
         while len(said) < self._most and not self._whole(form, said):
             forced = [] if form is None else self._forced(form, said)
             said += forced
@@ -62,12 +65,25 @@ class LocalModel(LanguageModel):
             guess = self._guess(said)
             found = network.extend([*unread, *guess], past, last=len(guess) + 1)
             agreed = self._agreed(found.logits, form, said, guess)
-            if agreed and agreed[-1] in network.ends:
-                return [*said, *agreed[:-1]]
             kept += len(unread) + len(agreed) - 1
             past, unread = network.crop(found.past, kept), agreed[-1:]
             said += agreed
+            if said[-1] in network.ends:
+                said.pop()
+                break
+        if kept >= len(asked):
+            self._read = [*self._read, (list(asked), past)][-REMEMBERED:]
         return said[: self._most]
+
+    def _resume(self, asked: Sequence[int]) -> tuple[Any, int]:
+        """The state after as much as an earlier question has in common with this one, and how much that is; nothing
+        where it is less than half. Questions about one table share its text, questions of a kind their rules."""
+        alike = [_alike(asked, earlier) for earlier, _ in self._read]
+        best = max(range(len(alike)), key=alike.__getitem__, default=None)
+        if best is None or 2 * alike[best] < len(asked):
+            return None, 0
+        _, past = self._read.pop(best)
+        return self._network.crop(past, alike[best]), alike[best]
 
     def _agreed(
         self, logits: Float[Tensor, "s k"], form: AnswerForm | None, said: list[int], guess: list[int]
@@ -107,6 +123,12 @@ class LocalModel(LanguageModel):
     def _forced(self, form: AnswerForm, said: list[int]) -> list[int]:
         """Tokens without a choice, all but the last: that one may be written together with what follows."""
         return self._network.ids(form.forced(self._network.text(said)))[:-1]
+
+
+def _alike(asked: Sequence[int], earlier: Sequence[int]) -> int:
+    """How many ids both begin with; the last of `asked` is never among them, for it says what comes next."""
+    most = min(len(asked) - 1, len(earlier))
+    return next((place for place in range(most) if asked[place] != earlier[place]), most)
 
 
 def local(*, folder: str | None = None, most_tokens: int = 400) -> LocalModel:
