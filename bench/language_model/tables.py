@@ -1,4 +1,4 @@
-"""Tables out of the records beside this file: loss, exam, episodes. Markdown to stdout.
+"""Tables out of the records beside this file: loss and exam. Markdown to stdout.
 
 python bench/language_model/tables.py
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from volar.statistics.intervals import Pairs, count_pairs, paired_difference, wilson
+from volar.statistics.intervals import wilson
 
 FOLDER = Path(__file__).parent
 EXAMS = {  # file -> how it is called
@@ -61,30 +61,7 @@ def exams(part: str | None) -> None:
     show(["model", *KEYS.values(), "offset, mean error, cm", "s per answer"], table)
 
 
-def episodes() -> None:
-    rows = read("episodes")
-    tasks = list(dict.fromkeys(row["task"] for row in rows))
-    arms = ("rules", "tuned", "untuned")
-    found = {(row["task"], row["arm"], row["seed"]): bool(row["success"]) for row in rows}
-    table, pairs = [], {arm: [] for arm in arms[1:]}
-    for task in tasks:
-        # Scenes that every arm has met.
-        seeds = sorted({key[2] for key in found if all((task, arm, key[2]) in found for arm in arms)})
-        wins = {arm: np.array([found[task, arm, seed] for seed in seeds], dtype=bool) for arm in arms}
-        table.append([task, *(share(wins[arm].tolist()) for arm in arms)])
-        pairs["untuned"].append(count_pairs(wins["tuned"], wins["untuned"]))
-        pairs["tuned"].append(count_pairs(wins["rules"], wins["tuned"]))
-    show(["task", *arms], table)
-    for words, arm in (("tuned minus untuned", "untuned"), ("rules minus tuned", "tuned")):
-        compared: list[Pairs] = pairs[arm]
-        difference = paired_difference(compared)
-        low, high = 100 * difference.low, 100 * difference.high
-        print(f"{words}: {100 * difference.estimate:+.0f} points ({low:.0f} to {high:.0f})")
-
-
 if __name__ == "__main__":
     loss()
     for part in (None, "new tables", "new words", "new phrases"):
         exams(part)
-    if read("episodes"):
-        episodes()
