@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from study import CLONES, PARTS, PILLARS, SCREENS
+from study import CHAINS, CLONES, PARTS, PILLARS, SCREENS
 
 from volar.statistics.intervals import Interval, count_pairs, mean_rate, paired_difference
 from volar.statistics.multiple import holm
@@ -125,7 +125,7 @@ def claims(rows: Rows) -> None:
         ("raw early, hasty", "raw early, hasty, heedless", PARTS["waiting"].tasks),
         ("vias", "waypoints", ("horizon-1",)), ("vias", "waypoints", ("horizon-1-knocked",)),
         *(("vias", clone, PILLARS) for clone in CLONES), ("tuned", "teacher", PILLARS),
-        *(pair for task in PARTS["models, L5"].tasks
+        *(pair for task in CHAINS
           for pair in (("tuned", "teacher", (task,)), ("tuned", "tuned, whole", (task,)))),
         *(("tuned", other, PARTS["models, untuned"].tasks) for other in ("untuned", "untuned, whole")),
     ]  # fmt: skip
@@ -166,7 +166,7 @@ def main(path: Path) -> None:
     print("## A language model in L1\n")
     overall(rows, "models, L1")
     print("## A language model in L5\n")
-    by_task(rows, PARTS["models, L5"].arms, PARTS["models, L5"].tasks, CHAIN_HEADS)
+    by_task(rows, PARTS["models, horizon-1"].arms, tuple(CHAINS), CHAIN_HEADS)
     print("## The language model as it comes\n")
     by_task(rows, PARTS["models, untuned"].arms, PARTS["models, untuned"].tasks, PARTS["models, untuned"].tasks)
     overall(rows, "models, untuned")

@@ -30,7 +30,7 @@ CORRECTED = (
     *(f"vias, erring, {count} of directions" for count in (1, 2, 3)),
     *(f"vias, erring, {count} of {advice}" for count in (1, 3) for advice in ("random", "bare")),
 )
-CHAINS = ("horizon-1", "horizon-plan-2", "horizon-plan-4", "horizon-plan-5")
+CHAINS = {"horizon-1": 500, "horizon-plan-2": 900, "horizon-plan-4": 1600, "horizon-plan-5": 2000}  # control steps
 CLONES = tuple(f"clone@{seed}" for seed in (0, 1, 2))
 
 
@@ -62,7 +62,7 @@ PARTS = {
     ),
     "L5": Part(
         arms=("vias", "vias, whole", "vias, forgetful", "vias, whole, forgetful"),
-        tasks=CHAINS,
+        tasks=tuple(CHAINS),
         scenes=200,
         steps=2000,
     ),
@@ -74,12 +74,12 @@ PARTS = {
     ),
     "knocked": Part(arms=("vias", "waypoints"), tasks=("horizon-1", "horizon-1-knocked"), scenes=200, steps=600),
     "models, L1": Part(arms=("teacher", "tuned"), tasks=PILLARS, scenes=50, steps=500),
-    "models, L5": Part(
-        arms=("teacher", "teacher, whole", "tuned", "tuned, whole"),
-        tasks=CHAINS,
-        scenes=50,
-        steps=2000,
-    ),
+    **{
+        f"models, {task}": Part(
+            arms=("teacher", "teacher, whole", "tuned", "tuned, whole"), tasks=(task,), scenes=50, steps=steps
+        )
+        for task, steps in CHAINS.items()
+    },
     "models, untuned": Part(
         arms=("teacher", "tuned", "untuned", "untuned, whole"),
         tasks=("horizon-1", "pick-place-red", PILLARS[1]),
