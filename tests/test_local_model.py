@@ -34,6 +34,7 @@ from volar.reasoning.language.motion_request import read_request, with_names
 from volar.reasoning.language.prompts import SUBTASK_SCHEMA, SubTask, read_subtask
 from volar.reasoning.language.scene_rules import Errand, blocking, next_subtask, parameters
 from volar.reasoning.language.text_network import Smol, Transformers
+from volar.reasoning.language.tuned_model import save_tuned
 from volar.train.language import tuning
 from volar.train.language.config import TuneConfig
 from volar.train.language.exam import BOX, EXAM_SEEDS, exam_lessons, sit, summary, worked
@@ -385,6 +386,15 @@ class TestTuning:
         fold_low_rank(plain.model, tune(trained, self.config, lambda now: None))
         assert not torch.allclose(before, plain.extend(ids, None).logits)
         torch.testing.assert_close(plain.extend(ids, None).logits, trained.extend(ids, None).logits, atol=1e-5, rtol=0)
+
+    def test_sets_out_from_what_was_learned_before(self, tmp_path):
+        first = tune(tiny(), self.config, lambda now: None)
+        save_tuned(tmp_path, first, step=6)
+        again = tune(tiny(), replace(self.config, steps=1, learning_rate=1e-12, start=str(tmp_path)), lambda now: None)
+        for name, value in first.items():
+            torch.testing.assert_close(again[name], value)
+        with pytest.raises(ConfigError, match="another rank"):
+            tune(tiny(), replace(self.config, rank=3, start=str(tmp_path)), lambda now: None)
 
     def test_only_the_last_layers_learn(self):
         found = tune(tiny(), self.config, lambda now: None)

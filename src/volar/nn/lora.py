@@ -47,6 +47,17 @@ def learned(wrapped: Mapping[str, LowRank]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
+def start_from(wrapped: Mapping[str, LowRank], tensors: Mapping[str, Tensor]) -> None:
+    """Puts what `learned` gave back into layers of the same shape. Raises ConfigError for what does not fit."""
+    shapes = {name: value.shape for name, value in learned(wrapped).items()}
+    if shapes != {name: value.shape for name, value in tensors.items()}:
+        raise ConfigError("These additions are to other layers, or of another rank.")
+    for name, layer in wrapped.items():
+        layer.down.copy_(tensors[f"{name}.down"])
+        layer.up.copy_(tensors[f"{name}.up"] / layer.scale)
+
+
+@torch.no_grad()
 def fold_low_rank(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Adds what `learned` gave to the weights of a model without wrapping. Raises ConfigError for what does not fit."""
     for name in {key.rpartition(".")[0] for key in tensors}:

@@ -18,7 +18,7 @@ from volar.core.objects import NamedObject
 from volar.reasoning.language.language_model import Message
 from volar.reasoning.language.motion_request import GripperEvent, MotionRequest, Via
 from volar.reasoning.language.prompts import SubTask
-from volar.reasoning.language.scene_rules import THERE, blocking, holds, side_of
+from volar.reasoning.language.scene_rules import THERE, blocking, holds, side_of, twentieth
 
 RELEASED = re.compile(r"release |to .+open gripper$")  # among motions that are finished
 
@@ -51,7 +51,7 @@ def _way(goal: str, held: str, objects: Mapping[str, NamedObject], hand: Float64
     if obstacle is None:
         return ""
     sides = ", ".join(f"{abs(round(100 * each))} {side_of(obstacle, each)}" for each in obstacle.clearances)
-    return f"way to {goal}: {obstacle.name} at {round(100 * obstacle.fraction)} %, {sides}"
+    return f"way to {goal}: {obstacle.name} at {twentieth(obstacle.fraction)}, {sides}"
 
 
 def subtask_question(scene: str, task: str, finished: Sequence[str]) -> list[Message]:

@@ -171,7 +171,7 @@ def _arc(hand: Float64[np.ndarray, " 3"]) -> tuple[Via, ...]:
 
 
 def _past(obstacle: Obstacle) -> tuple[Via, ...]:
-    clearance, at = _cm(obstacle.clearance), [_twentieth(obstacle.fraction + step) for step in (-SPREAD, 0.0, SPREAD)]
+    clearance, at = _cm(obstacle.clearance), [twentieth(obstacle.fraction + step) for step in (-SPREAD, 0.0, SPREAD)]
     if obstacle.axis == "z":
         return tuple(Via(at_fraction=each, axis="z", clearance_m=clearance) for each in at[::2])
     return (
@@ -184,5 +184,6 @@ def _cm(metres: float) -> float:
     return round(float(np.clip(metres, -0.2, 0.2)), 2)
 
 
-def _twentieth(fraction: float) -> float:
+def twentieth(fraction: float) -> float:
+    """To 0.05, and within what an answer may say."""
     return round(round(min(max(fraction, 0.1), 0.9) * 20) / 20, 2)

@@ -79,6 +79,18 @@ def is_tuned(folder: Path) -> bool:
 
 def load_tuned(folder: Path) -> Tuned:
     """Raises ConfigError for a damaged folder, and for additions to other weights."""
+    facts, tensors = _read(folder)
+    network = load_smol()
+    fold_low_rank(network.model, tensors)
+    return Tuned(network=network, facts=facts)
+
+
+def load_additions(folder: Path) -> dict[str, Tensor]:
+    """Raises ConfigError as `load_tuned` does."""
+    return _read(folder)[1]
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         facts = json.loads((folder / FILE).read_text())
         tensors = safetensors.torch.load_file(folder / TENSORS)
@@ -86,6 +98,4 @@ def load_tuned(folder: Path) -> Tuned:
         raise ConfigError(f"{folder} holds no whole tuned model: {error}") from error
     if facts.get("base_hash") != LANGUAGE.member_hash:
         raise ConfigError(f"{folder} adds to {facts.get('base')!r} of another version than {LANGUAGE.requirement}.")
-    network = load_smol()
-    fold_low_rank(network.model, tensors)
-    return Tuned(network=network, facts=facts)
+    return facts, tensors

@@ -25,6 +25,8 @@ class TuneConfig:
     """largest norm of the gradient"""
     seed: int = 0
     """of lessons and first values"""
+    start: str | None = None
+    """folder of a tuned model to set out from"""
     half: bool = True
     """compute in bfloat16: three times as fast on processors that have it"""
 

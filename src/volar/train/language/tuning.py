@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from volar.core.errors import ConfigError, RobotFault
-from volar.nn.lora import add_low_rank, learned
+from volar.nn.lora import add_low_rank, learned, start_from
 from volar.reasoning.language.motion_request import MotionRequest
 from volar.reasoning.language.prompts import SubTask
 from volar.reasoning.language.text_network import Smol
-from volar.reasoning.language.tuned_model import Unfinished
+from volar.reasoning.language.tuned_model import Unfinished, load_additions
 from volar.train.language.config import TuneConfig
 from volar.train.language.lessons import Lesson, lesson
 
@@ -44,6 +45,8 @@ def tune(
     first = len(network.model.layers) - config.layers
     upper = {f"layers.{first + place}": layer for place, layer in enumerate(network.model.layers[first:])}
     wrapped = add_low_rank(upper, rank=config.rank, scale=SCALE, generator=generator)
+    if config.start is not None:
+        start_from(wrapped, load_additions(Path(config.start)))
     named = {f"{name}.{part}": getattr(layer, part) for name, layer in wrapped.items() for part in ("down", "up")}
     trained = list(named.values())
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
