@@ -119,7 +119,7 @@ def _chain(random: Random, errand: Errand, table: Table) -> Chain:
             released.append(pool[random.integers(len(pool))])
     released.extend(just)
     later = [] if (errand,) == just else [errand]
-    while random.random() < 0.3:
+    while random.random() < 0.45:
         later.append(table.errands[random.integers(len(table.errands))])
     return Chain(errands=tuple((*released, *later)[:MOST]), released=tuple(released[:MOST]))
 
@@ -141,4 +141,4 @@ def _called(random: Random, name: str, table: Table) -> str:
     """By its name, or by its noun alone where no other thing has it."""
     noun = name.rpartition(" ")[2]
     alone = sum(each.endswith(f" {noun}") for each in table.objects) == 1
-    return noun if alone and random.random() < 0.2 else name
+    return noun if alone and random.random() < 0.5 else name

@@ -55,12 +55,15 @@ class Table:
 
 
 def random_table(random: Random, nouns: Nouns = TAUGHT) -> Table:
-    names = _Names(random)
-    things = [names.new(nouns.things) for _ in range(random.integers(1, 4))]
+    names, kinds = _Names(random), {"things": nouns.things, "in": nouns.containers, "on": nouns.regions}
+    for kind, words in kinds.items():
+        if random.random() < 0.4:  # several of one kind, told apart by their colours
+            kinds[kind] = (str(random.choice(words)),)
+    things = [names.new(kinds["things"]) for _ in range(random.integers(1, 4))]
     places: dict[str, Relation] = {}
     for _ in range(random.integers(1, 4)):
-        inside = random.random() < 0.5
-        places[names.new(nouns.containers if inside else nouns.regions)] = "in" if inside else "on"
+        relation: Relation = "in" if random.random() < 0.5 else "on"
+        places[names.new(kinds[relation])] = relation
     obstacles = [names.new(nouns.obstacles)] if random.random() < 0.7 else []
     points = _points(random, len(things) + len(places), corridor=bool(obstacles))
     objects = {}
@@ -164,13 +167,13 @@ def _staged(
     """The first errand's thing untouched, in the hand, over its place, or delivered."""
     errand, stage = errands[0], random.random()
     thing, shaken = objects[errand.thing], random.uniform(-0.006, 0.006, 3)
-    closed = 0.3 <= stage < 0.85
-    if stage < 0.3:
+    closed = 0.25 <= stage < 0.75
+    if stage < 0.25:
         last = f"reach {errand.thing}" if random.random() < 0.2 else ""  # after a grip that missed
         hand = np.append(random.uniform(-0.06, 0.06, 2), random.uniform(0.12, 0.16))
         if random.random() < 0.3:  # low, where it let go of something
             hand = np.append(random.uniform(LOW, HIGH), random.uniform(0.012, 0.05))
-    elif stage < 0.65:
+    elif stage < 0.55:
         last, hand = f"reach {errand.thing}", thing.position + shaken
     else:
         last = f"carry {errand.place}" if closed else f"release {errand.thing}"
