@@ -30,9 +30,7 @@ BESIDE = 0.042  # metres beside an obstacle at which hand and load pass
 LENGTHWISE = 0.04  # metres before and behind it
 SPEED, SLOW = 0.2, 0.1  # metres per second
 # The short prompts, in whole centimetres.
-SHORT = re.compile(
-    r"^(?!hand )(.+?) (-?\d+ -?\d+ -?\d+), (\d+ \d+ \d+)(?:, at .+)?$", re.MULTILINE
-)  # whole centimetres
+SHORT = re.compile(r"^(?!hand )(.+?) (-?\d+ -?\d+ -?\d+), (\d+ \d+ \d+)(?:, at .+)?$", re.MULTILINE)
 HAND = re.compile(r"^hand (-?\d+ -?\d+ -?\d+) (?:holds (.+)|closed|open)$", re.MULTILINE)
 
 
