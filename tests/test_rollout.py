@@ -1,6 +1,7 @@
 """The episode loop and the worker processes: what is recorded, and that nothing short of a fault stops a run."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -414,6 +415,11 @@ def alive(process):
         return False
 
 
+def blocks(process, number):
+    (mask,) = re.findall(r"^SigBlk:\s*(\w+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def wait_until(condition):
     for _ in range(3600):
         if condition():
@@ -435,6 +441,7 @@ def test_no_worker_outlives_the_run(tmp_path, end):
     )  # fmt: skip
     wait_until(lambda: len(list(folder.iterdir())) == 2)
     workers = [int(file.name) for file in folder.iterdir()]
+    assert all(blocks(worker, signal.SIGINT) for worker in workers)  # else what they say of it is a matter of luck
     if end is signal.SIGINT:
         os.killpg(main.pid, end)  # Ctrl-C in a terminal reaches the whole group
     else:

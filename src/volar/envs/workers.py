@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context, parent_process, resource_tracker
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pickle import PicklingError
@@ -159,6 +159,7 @@ class WorkerPool:
 def _environment_of_workers() -> Iterator[None]:
     """What a process inherits when it is started inside: one thread of arithmetic, since there is one process per
     core, and Ctrl-C blocked, since the terminal sends it to all and this process ends the others."""
+    resource_tracker.ensure_running()  # the first process would start it, which unblocks Ctrl-C again (CPython 3.11)
     threads = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
