@@ -1,7 +1,7 @@
 """The questions of `prompts` in as few tokens as a small model on a processor bears: whole centimetres, no rules.
 
-What takes arithmetic is told in words: what is held, what lies where, and what stands in the way of what is held. Which
-of it matters for the task, and what to do, is the model's. Only a model that was tuned on exactly these words
+What takes arithmetic is told in words: what is held, what lies where, what stands in the way of what is held, and which
+part of the task is next. Which of it matters, and what to do, is the model's. Only a model that was tuned on exactly these words
 understands them; `train.language` makes one.
 """
 
@@ -20,6 +20,7 @@ from volar.reasoning.language.motion_request import GripperEvent, MotionRequest,
 from volar.reasoning.language.prompts import SubTask
 from volar.reasoning.language.scene_rules import THERE, blocking, holds, side_of, twentieth
 
+THEN = re.compile(r"(?:[,;.]?\s+(?:and\s+)?|[,;.]\s*)then,?\s+(?!\w+\s+it\b)", re.IGNORECASE)
 RELEASED = re.compile(r"release |to .+open gripper$")  # among motions that are finished
 
 
@@ -55,18 +56,26 @@ def _way(goal: str, held: str, objects: Mapping[str, NamedObject], hand: Float64
 
 
 def subtask_question(scene: str, task: str, finished: Sequence[str]) -> list[Message]:
-    return [Message(role="user", text=f"{scene}\n{_so_far(finished)}\ntask: {task}")]
+    return [Message(role="user", text=f"{scene}\ntask: {_so_far(task, finished)}")]
 
 
 def whole_question(scene: str, task: str, finished: Sequence[str]) -> list[Message]:
     """For the next motion at once, without a sub-task first."""
-    return [Message(role="user", text=f"{scene}\n{_so_far(finished)}\nmove: {task}")]
+    return [Message(role="user", text=f"{scene}\nmove: {_so_far(task, finished)}")]
 
 
-def _so_far(finished: Sequence[str]) -> str:
-    """How many things were let go, and the last motion: both are hard to see in numbers."""
-    released = sum(bool(RELEASED.match(each)) for each in finished)
-    return f"released: {released}, last: {finished[-1].partition(' (')[0] if finished else 'nothing'}"
+def _so_far(task: str, finished: Sequence[str]) -> str:
+    """The parts of the task by number, the last motion, and which part is next if each was one thing that was let go."""
+    parts, released = parts_of(task), sum(bool(RELEASED.match(each)) for each in finished)
+    numbered = ", ".join(f"{number} {part}" for number, part in enumerate(parts, start=1))
+    last = finished[-1].partition(" (")[0] if finished else "nothing"
+    present = released + 1 if released < len(parts) else "none"
+    return f"{numbered}\nlast: {last}, now: {present} of {len(parts)}"
+
+
+def parts_of(task: str) -> list[str]:
+    """What is to be done one after the other: cut at every "then", unless "put it ..." follows."""
+    return [part.strip() for part in THEN.split(task) if part.strip()]
 
 
 def parameters_question(scene: str, chosen: SubTask) -> list[Message]:
