@@ -280,15 +280,16 @@ class TestPolicy:
         carried = next(text for text in model.asked if f"holds {errand.thing}" in text)
         assert (f"way to {errand.place}: " in carried) == task.startswith("obstacle")
         if not decompose:
-            assert f"\nreleased: 0, last: to {errand.thing}, close gripper\nmove: " in carried
+            assert carried.splitlines()[-1] == f"last: to {errand.thing}, close gripper, now: 1 of 1"
+            assert carried.splitlines()[-2].startswith("move: 1 ")
             assert f"at {errand.place}" in model.asked[-1]
             return
-        assert model.asked[0].splitlines()[-1].startswith("task: ") and model.asked[1].splitlines()[-1] == (
+        assert model.asked[0].splitlines()[-2].startswith("task: 1 ") and model.asked[1].splitlines()[-1] == (
             f"do: reach {errand.thing}"
         )
         begin = model.asked[0].splitlines()
-        assert begin[-2] == "released: 0, last: nothing" and begin[-3].endswith("open")
-        assert model.asked[2].splitlines()[-2] == f"released: 0, last: reach {errand.thing}"
+        assert begin[-1] == "last: nothing, now: 1 of 1" and begin[-3].endswith("open")
+        assert model.asked[2].splitlines()[-1] == f"last: reach {errand.thing}, now: 1 of 1"
 
     def test_a_tuned_model_is_refused_where_it_would_not_understand(self):
         env = make_env("tabletop/push", cameras={})

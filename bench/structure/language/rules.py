@@ -125,15 +125,18 @@ class Teacher(LanguageModel):
 
     def answer(self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None) -> Answer:
         text = messages[0].text  # complaints after it change nothing
-        scene, (kind, said) = _short_scene(text), text.splitlines()[-1].split(": ", 1)
+        scene, (*_, asked, last) = _short_scene(text), text.splitlines()
+        present = re.findall(r"now: (\d+|none) of (\d+)$", last)
+        kind, said = (asked if present else last).split(": ", 1)
         here = {"objects": scene.objects, "hand": scene.hand, "closed": scene.closed}
         if kind == "do":
             words, _, note = said.partition(": ")
             name = words.partition(" ")
             chosen = SubTask(subtask=name[0], object=name[2], note=note)  # pyright: ignore[reportArgumentType]
         else:
-            released = int(re.findall(r"^released: (\d+)", text, re.MULTILINE)[0])
-            chosen = next_subtask(read_errands(said, scene.objects)[released:], **here)
+            number, count = present[0]
+            begin = int(count) if number == "none" else int(number) - 1
+            chosen = next_subtask(read_errands(said, scene.objects)[begin:], **here)
         if kind == "task":
             found = subtask_answer(chosen)
         else:

@@ -39,8 +39,9 @@ AGAINST = (
     *((f"late-{frames}", other) for frames in DELAYS for other in ("point", "none")),
     *((f"point-{count}", f"none-{count}") for count in DEMONSTRATIONS[:-1]),
     *((f"seen, {way}", "seen, none") for way in WAYS), *((f"seen, {way}/oracle", f"seen, {way}") for way in WAYS),
-    ("point-by, straight", "none-by, straight"), ("point-by/oracle, straight", "point-by, straight"),
-    ("point-by, detours", "none-by, detours"),
+    *((f"{name}, {kind}", f"none-by, {kind}") for kind in ("straight", "detours")
+      for name in ("point-by", "bottleneck-by", "point-by/oracle", "bottleneck-by/oracle")),
+    *((f"bottleneck-by/oracle, {kind}", f"point-by/oracle, {kind}") for kind in ("straight", "detours")),
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from volar.train.config import TrainConfig
 
 SEEDS = (0, 1, 2)  # of training
 HORIZON, EXECUTE, STEPS, BATCH = 8, 8, 2000, 256
+BY_STEPS = 6000  # where 18 ways round are learned
 FIRST_SCENE = 100_000  # demonstrations begin at 0
 CAMERA, PIXELS = "top", 224  # a virtual camera: the policies see numbers, and marks are places on its picture
 PICTURE = 64  # pixels a side, where policies see it too
@@ -53,8 +54,9 @@ VARIANTS = {
     "seen, none": Variant(data="pictures", sees=True, reasoner=None),
     **{f"seen, {way}": Variant(data="pictures", sees=True, reasoner={"inject": way})
        for way in WAYS},
-    "none-by": Variant(data="by", reasoner=None),
-    "point-by": Variant(data="by"),
+    "none-by": Variant(data="by", reasoner=None, steps=BY_STEPS),
+    "point-by": Variant(data="by", steps=BY_STEPS),
+    "bottleneck-by": Variant(data="by", hears=False, steps=BY_STEPS),
 }  # fmt: skip
 
 
@@ -83,8 +85,8 @@ def straight(variant: str, by: Thinker = "itself") -> Cell:
     return Cell(variant=variant, by=by, tasks=STRAIGHT)
 
 
-def detours(variant: str) -> Cell:
-    return Cell(variant=variant, tasks=DETOURS, max_steps=280)
+def detours(variant: str, by: Thinker = "itself") -> Cell:
+    return Cell(variant=variant, by=by, tasks=DETOURS, max_steps=280)
 
 
 PARTS: Mapping[str, Mapping[str, Cell]] = {
@@ -105,9 +107,10 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
            and name.startswith(("none", "point"))},
     "P4": {name: pairs(name) for name in ("box", "regions", "markers")},
     "P2": {
-        **{f"{name}, straight": straight(name) for name in ("none-by", "point-by")},
-        "point-by/oracle, straight": straight("point-by", "oracle"),
-        **{f"{name}, detours": detours(name) for name in ("none-by", "point-by")},
+        **{f"{name}, {kind}": run(name) for kind, run in (("straight", straight), ("detours", detours))
+           for name in ("none-by", "point-by", "bottleneck-by")},
+        **{f"{name}/oracle, {kind}": run(name, "oracle") for kind, run in (("straight", straight), ("detours", detours))
+           for name in ("point-by", "bottleneck-by")},
     },
     "P5, labels that are off or late": {name: pairs(name) for name in VARIANTS if name.startswith(("error-", "late-"))},
     "P4, with pictures": {

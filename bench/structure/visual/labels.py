@@ -20,7 +20,7 @@ from volar.data.formats import open_dataset
 from volar.data.thoughts import episode_thoughts, write_thoughts
 from volar.envs.tabletop.tasks import sort
 
-DETOURS = 100  # demonstrations of each of the 18
+DETOURS = 300  # demonstrations of each of the 18
 SEEN = 60  # demonstrations with pictures of each of the six trained tasks
 
 
