@@ -26,7 +26,7 @@ from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception
 from volar.reasoning.language import motion_request, raw_weights, text_network
 from volar.reasoning.language.answer_form import AnswerForm
-from volar.reasoning.language.compact_prompts import NOTHING_LEFT
+from volar.reasoning.language.compact_prompts import NOTHING_LEFT, parts_of, subtask_question, whole_question
 from volar.reasoning.language.language_model import Answer, LanguageModel, Message
 from volar.reasoning.language.local_model import LocalModel, local
 from volar.reasoning.language.motion_plan import plan_request
@@ -299,6 +299,28 @@ class TestPolicy:
             LanguagePrimitives(
                 LanguagePrimitives.Config(raw=True), model, SimulatorPerception(), spec=env.spec, box=box
             )
+
+
+class TestParts:
+    @pytest.mark.parametrize(
+        "task, parts",
+        [
+            ("put the cube onto the mat", ["put the cube onto the mat"]),
+            ("put a on b, then c in d and then e on f", ["put a on b", "c in d", "e on f"]),
+            ("take the cube, then put it in a; then the egg", ["take the cube, then put it in a", "the egg"]),
+            ("Put a on b. Then, take c and put it on d", ["Put a on b", "take c and put it on d"]),
+            ("strengthen the band", ["strengthen the band"]),
+        ],
+    )  # fmt: skip
+    def test_end_at_then_unless_the_thing_is_it(self, task, parts):
+        assert parts_of(task) == parts
+
+    def test_are_counted_by_what_was_let_go(self):
+        finished = ["reach red cube", "carry mat", "release red cube", "reach egg (missed)"]
+        task, so_far = whole_question("scene", "put a on b, then c on d", finished)[0].text.splitlines()[1:]
+        assert (task, so_far) == ("move: 1 put a on b, 2 c on d", "last: reach egg, now: 2 of 2")
+        done = subtask_question("scene", "put a on b", ["to mat, open gripper"])[0].text
+        assert done.endswith("last: to mat, open gripper, now: none of 1")
 
 
 class TestLessons:
