@@ -15,7 +15,7 @@ import torch
 
 from volar.backbones.weights import LANGUAGE, fetch_source
 from volar.core.errors import ConfigError, EpisodeError
-from volar.core.objects import NamedObject
+from volar.core.objects import NamedObject, Workspace
 from volar.core.robot import Actor, Episode, Job, Observation, Outcome
 from volar.envs import make_env
 from volar.envs.rollout import run_episode
@@ -332,7 +332,7 @@ def led_by(
     """In `tabletop`, told what stands where, one question per motion unless `config` says otherwise."""
     return LanguagePrimitives(
         LanguagePrimitives.Config(**{"decompose": False, **config}), model, SimulatorPerception(),
-        spec=Tabletop("push").spec, box=Box(low=np.array(LOW), high=np.array(HIGH)), judge=judge, confirm=confirm,
+        spec=Tabletop("push").spec, workspace=Workspace(low=LOW, high=HIGH), judge=judge, confirm=confirm,
         journal=journal,
     )  # fmt: skip
 
@@ -434,7 +434,13 @@ class TestPolicy:
         with pytest.raises(ConfigError, match="does not name its objects"):
             actor.bind(toy)
         with pytest.raises(ConfigError, match="as position or change of position"):
-            LanguagePrimitives(actor.config, endpoint("http://x"), SimulatorPerception(), spec=toy.spec, box=BOX)
+            LanguagePrimitives(
+                actor.config,
+                endpoint("http://x"),
+                SimulatorPerception(),
+                spec=toy.spec,
+                workspace=Workspace(low=LOW, high=HIGH),
+            )
         with pytest.raises(ConfigError, match="name no goal object"):
             LanguagePrimitives.Config(raw=True, decompose=False)
 
@@ -622,7 +628,7 @@ class TestCorrections:
 
         actor = LanguagePrimitives(
             LanguagePrimitives.Config(decompose=False), Says(PICK[0]), Magician(), spec=Tabletop("push").spec,
-            box=Box(low=np.array(LOW), high=np.array(HIGH)),
+            workspace=Workspace(low=LOW, high=HIGH),
         )  # fmt: skip
         episode = run(actor, steps=60)
         assert episode.error is None and "in sight" in episode.thoughts[-1].words["trouble"]
@@ -630,4 +636,6 @@ class TestCorrections:
     def test_corrections_and_who_gives_them_go_together(self):
         config, spec = LanguagePrimitives.Config(corrections=2), Tabletop("push").spec
         with pytest.raises(ConfigError, match="2 corrections need a judge"):
-            LanguagePrimitives(config, Says(), SimulatorPerception(), spec=spec, box=BOX)
+            LanguagePrimitives(
+                config, Says(), SimulatorPerception(), spec=spec, workspace=Workspace(low=LOW, high=HIGH)
+            )

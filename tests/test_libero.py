@@ -235,6 +235,18 @@ class TestAgainstThePackage:
         assert np.array_equal(theirs.sim.data.qpos, ours.qpos) and np.array_equal(theirs.sim.data.qvel, ours.qvel)
         theirs.close()
 
+    def test_things_are_named_by_the_words_of_instructions(self, env: Libero) -> None:
+        env.reset(FIRST_EVALUATION_SEED)
+        named, space = env.named_objects(), env.workspace()
+        assert {"akita black bowl 1", "akita black bowl 2", "plate", "wooden cabinet"} < set(named)
+        for number in (1, 2):
+            off = named[f"akita black bowl {number}"].position - env.scene.position(f"akita_black_bowl_{number}")
+            assert np.linalg.norm(off[:2]) < 0.02 and 0 < off[2] < 0.05
+        table = min(thing.position[2] - thing.size[2] / 2 for thing in named.values())
+        assert table - 0.02 < space.low[2] < table + 0.04
+        assert all(np.greater(env.observe(images=False).proprioception[:3], space.low))
+        assert all(np.less(env.observe(images=False).proprioception[:3], space.high))
+
     def test_history_leaves_no_trace_and_restoring_is_exact(self, env: Libero) -> None:
         env.reset(FIRST_EVALUATION_SEED + 1)
         begun, seen = env.digest(), env.observe()

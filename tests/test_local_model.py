@@ -15,13 +15,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from volar.backbones.weights import LANGUAGE, status
 from volar.cli.language import main as language
 from volar.core.errors import ConfigError, EpisodeError
-from volar.core.objects import NamedObject
+from volar.core.objects import NamedObject, Workspace
 from volar.envs import make_env
 from volar.envs.rollout import Job, run_episode
 from volar.envs.tabletop.world import HIGH, LOW
 from volar.nn.llama import Llama, LlamaShape
 from volar.nn.lora import add_low_rank, fold_low_rank, learned
-from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception
 from volar.reasoning.language import motion_request, raw_weights, text_network
@@ -271,9 +270,9 @@ class TestPolicy:
     def test_the_rules_that_teach_do_the_task_by_the_short_prompts(self, task, errand, decompose):
         env = make_env(f"tabletop/{task}", cameras={})
         model = Scripted(env.unwrapped, errand)
-        box = Box(low=np.array(LOW), high=np.array(HIGH))
         actor = LanguagePrimitives(
-            LanguagePrimitives.Config(decompose=decompose), model, SimulatorPerception(), spec=env.spec, box=box
+            LanguagePrimitives.Config(decompose=decompose), model, SimulatorPerception(), spec=env.spec,
+            workspace=Workspace(low=LOW, high=HIGH),
         )  # fmt: skip
         episode = run_episode(env, actor, Job(task=f"tabletop/{task}", seed=2, arm="rules", max_steps=400))
         assert episode.success
@@ -294,10 +293,13 @@ class TestPolicy:
     def test_a_tuned_model_is_refused_where_it_would_not_understand(self):
         env = make_env("tabletop/push", cameras={})
         model = Scripted(env.unwrapped, Errand(thing="a", place="b", relation="on"))
-        box = Box(low=np.array(LOW), high=np.array(HIGH))
         with pytest.raises(ConfigError, match="raw=False"):
             LanguagePrimitives(
-                LanguagePrimitives.Config(raw=True), model, SimulatorPerception(), spec=env.spec, box=box
+                LanguagePrimitives.Config(raw=True),
+                model,
+                SimulatorPerception(),
+                spec=env.spec,
+                workspace=Workspace(low=LOW, high=HIGH),
             )
 
 

@@ -12,12 +12,11 @@ from test_language import PICK, Says, run, says, serving, thing
 
 from volar.core.calibration import Calibration
 from volar.core.errors import ConfigError, EpisodeError
-from volar.core.objects import NamedObject
+from volar.core.objects import NamedObject, Workspace
 from volar.core.robot import Observation
 from volar.envs import make_env
 from volar.envs.controls import BlankImages
 from volar.envs.tabletop.world import HIGH, LOW, Tabletop
-from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import DetectorPerception
 from volar.reasoning.language.detection import Detection, Detector, endpoint_detector, read_boxes
@@ -102,9 +101,12 @@ class TestPictures:
 
     def test_without_its_pictures_it_sees_nothing_and_holds_still(self):
         env = Tabletop("pick-place-red", cameras={"front": 96})
-        box = Box(low=np.array(LOW), high=np.array(HIGH))
         actor = LanguagePrimitives(
-            LanguagePrimitives.Config(), Says(), DetectorPerception(NAMES, Colours()), spec=env.spec, box=box
+            LanguagePrimitives.Config(),
+            Says(),
+            DetectorPerception(NAMES, Colours()),
+            spec=env.spec,
+            workspace=Workspace(low=LOW, high=HIGH),
         )
         env.close()
         episode = run(BlankImages(actor), steps=8, cameras={"front": 96})
@@ -115,9 +117,14 @@ class TestPictures:
         model = Says(PICK[0], PICK[1], PICK[2], PICK[3])
         cameras = {"front": 160, "top": 160}
         spec = Tabletop("pick-place-red", cameras=cameras).spec
-        box = Box(low=np.array(LOW), high=np.array(HIGH))
         config = LanguagePrimitives.Config(decompose=False)
-        actor = LanguagePrimitives(config, model, DetectorPerception(NAMES, Colours(), every=5), spec=spec, box=box)
+        actor = LanguagePrimitives(
+            config,
+            model,
+            DetectorPerception(NAMES, Colours(), every=5),
+            spec=spec,
+            workspace=Workspace(low=LOW, high=HIGH),
+        )
         episode = run(actor, steps=500, cameras=cameras)
         assert episode.success and episode.privileged == ()
 
@@ -171,7 +178,7 @@ class TestModels:
         with pytest.raises(ConfigError, match="needs a camera, and this robot has none"):
             LanguagePrimitives(
                 LanguagePrimitives.Config(), Says(), DetectorPerception(NAMES, Colours()),
-                spec=Tabletop("push", cameras={}).spec, box=Box(low=np.array(LOW), high=np.array(HIGH)),
+                spec=Tabletop("push", cameras={}).spec, workspace=Workspace(low=LOW, high=HIGH),
             )  # fmt: skip
 
     def test_what_goes_out_of_sight_stays_where_it_was_and_nobody_there_is_a_failure(self, table):
@@ -196,9 +203,12 @@ class TestModels:
         perception.bind(table)
         first = dict(perception.objects(look))
         assert first.keys() == {"red cube"} and perception.objects(look) == first
-        box = Box(low=np.array(LOW), high=np.array(HIGH))
         actor = LanguagePrimitives(
-            LanguagePrimitives.Config(), Says(), DetectorPerception(NAMES, Nobody()), spec=table.spec, box=box
+            LanguagePrimitives.Config(),
+            Says(),
+            DetectorPerception(NAMES, Nobody()),
+            spec=table.spec,
+            workspace=Workspace(low=LOW, high=HIGH),
         )
         actor.bind(table)
         chunk = actor.act(look)

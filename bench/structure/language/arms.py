@@ -17,7 +17,6 @@ from rules import SPEED, Rules, Scene, Teacher, in_the_way, read_errands, read_s
 from volar.core.objects import NamedObject
 from volar.core.robot import Actor, Chunk, Env, Observation, PrivilegedActor
 from volar.envs import make_env, make_expert
-from volar.nn.primitives.constrained import Box
 from volar.policies.language_primitives import LanguagePrimitives
 from volar.policies.perception import SimulatorPerception, naming_world
 from volar.reasoning.language.conversation import Exchange
@@ -63,9 +62,9 @@ def make(arm: str, seed: int, models: Path, journal: Callable[[Exchange], None] 
         execute=4, patience=HEEDLESS if "heedless" in changes else Patience(),
     )  # fmt: skip
     perception = Blurred(seed) if "blurred" in changes else SimulatorPerception()
-    space = naming_world(make_env("tabletop/push", cameras={})).workspace()
+    workspace = naming_world(make_env("tabletop/push", cameras={})).workspace()
     return LanguagePrimitives(
-        config, model, perception, spec=SPEC, box=Box(low=np.array(space.low), high=np.array(space.high)),
+        config, model, perception, spec=SPEC, workspace=workspace,
         judge=None if advice is None else ScriptedJudge(advice), journal=journal,
     )  # fmt: skip
 

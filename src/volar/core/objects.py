@@ -20,10 +20,12 @@ class NamedObject:
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """low, high: where the hand may be sent, metres in the frame of the robot's actions."""
+    """low, high: where the hand may be sent, metres in the frame of the robot's actions. directions: where that frame's
+    axes point, in words, for one who sees the scene as who instructs does."""
 
     low: tuple[float, float, float]
     high: tuple[float, float, float]
+    directions: str = "x points right, y away from you, z up"
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.low, self.high, strict=True)):

@@ -16,7 +16,7 @@ from volar.data.dataset import Dataset
 from volar.data.language import LanguageRows, language_rows, language_thoughts
 from volar.data.rewrite import Choices, Piece, Rewritten, rewrite, stored_language
 
-KEPT_FRAMES = 500_000  # whose thoughts stay in memory, per data set
+KEPT_THOUGHTS = 500_000  # that stay in memory, per data set; frames that follow one another share theirs
 _KEPT: weakref.WeakKeyDictionary[Dataset, Recent[tuple[Thought, ...]]] = weakref.WeakKeyDictionary()
 
 
@@ -36,13 +36,17 @@ def read_thoughts(dataset: Dataset, rows: Sequence[int] | Int[np.ndarray, " n"])
         )
     wanted = np.asarray(rows, dtype=np.int64)
     episodes = dataset.episodes.episode_of(wanted)
-    kept = _KEPT.setdefault(dataset, Recent(KEPT_FRAMES))
+    kept = _KEPT.setdefault(dataset, Recent(KEPT_THOUGHTS))
     found = {
-        episode: kept.get(episode, lambda episode=episode: episode_thoughts(dataset, episode), len)
+        episode: kept.get(episode, lambda episode=episode: episode_thoughts(dataset, episode), _distinct)
         for episode in np.unique(episodes).tolist()
     }
     places = (wanted - dataset.episodes.bounds[episodes]).tolist()
     return tuple(found[episode][place] for episode, place in zip(episodes.tolist(), places, strict=True))
+
+
+def _distinct(thoughts: Sequence[Thought]) -> int:
+    return len({id(thought) for thought in thoughts})
 
 
 def episode_thoughts(dataset: Dataset, episode: int) -> tuple[Thought, ...]:

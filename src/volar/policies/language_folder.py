@@ -165,12 +165,16 @@ def read_language(folder: Path) -> StoredLanguage:
             model=Part(**content["model"]), perception=Part(**content["perception"]),
             critic=None if content["critic"] is None else Part(**content["critic"]),
             robot=RobotSpec.from_json(content["robot"]), options=dict(content["options"]),
-            workspace=Workspace(**{side: tuple(content["workspace"][side]) for side in ("low", "high")}),
+            workspace=_workspace(content["workspace"]),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
     require_options(policy)
     return StoredLanguage(policy=policy, folder=folder, hash=hashlib.sha256(text).hexdigest()[:16])
+
+
+def _workspace(content: Mapping[str, Any]) -> Workspace:
+    return Workspace(**{**content, "low": tuple(content["low"]), "high": tuple(content["high"])})
 
 
 def load_language(
@@ -182,16 +186,12 @@ def load_language(
     confirm: Callable[[str], str | None] | None = None,
 ) -> "LanguagePrimitives":
     """Who acts by the folder. variables: of the environment, for options that begin with `$`."""
-    import numpy as np
-
-    from volar.nn.primitives.constrained import Box
     from volar.policies.language_primitives import LanguagePrimitives
 
     policy = read_language(folder).policy
     config = build_config(LanguagePrimitives, {**policy.options, "execute": execute})
-    space = policy.workspace
     return LanguagePrimitives(
         config, policy.model.build(MODELS, folder, variables), policy.perception.build(PERCEPTIONS, folder, variables),
-        spec=policy.robot, box=Box(low=np.array(space.low), high=np.array(space.high)), journal=journal,
+        spec=policy.robot, workspace=policy.workspace, journal=journal,
         confirm=confirm, judge=None if policy.critic is None else policy.critic.build(CRITICS, folder, variables),
     )  # fmt: skip

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from volar.core.errors import ConfigError, EpisodeError
-from volar.core.objects import NamedObject
-from volar.core.robot import ActionSpec, Chunk, Env, Observation, PrivilegedActor, RobotSpec
+from volar.core.objects import NamedObject, Workspace
+from volar.core.robot import Chunk, Env, Observation, PrivilegedActor, RobotSpec
 from volar.core.thoughts import Thought
-from volar.nn.primitives.constrained import Box
+from volar.policies.led_hand import LedHand
 from volar.policies.motion_choice import Motion, MotionChooser
 from volar.policies.perception import Perception
 from volar.reasoning.language.conversation import Conversation, Exchange
@@ -20,9 +20,6 @@ from volar.reasoning.language.critic import CORRECTION, PASSED, Judge, Situation
 from volar.reasoning.language.following import Follower, Patience
 from volar.reasoning.language.language_model import LanguageModel
 from volar.reasoning.language.motion_plan import foresee
-
-METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-HAND = ("hand_x", "hand_y", "hand_z")
 
 
 class LanguagePrimitives(PrivilegedActor):
@@ -59,7 +56,7 @@ class LanguagePrimitives(PrivilegedActor):
                 raise ConfigError("Raw weights name no goal object, so they need decompose=True, which does.")
 
     def __init__(
-        self, config: Config, model: LanguageModel, perception: Perception, *, spec: RobotSpec, box: Box,
+        self, config: Config, model: LanguageModel, perception: Perception, *, spec: RobotSpec, workspace: Workspace,
         judge: Judge | None = None, journal: Callable[[Exchange], None] | None = None,
         confirm: Callable[[str], str | None] | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
@@ -73,16 +70,17 @@ class LanguagePrimitives(PrivilegedActor):
         self.uses_images = perception.uses_images
         if self.uses_images and not spec.cameras:
             raise ConfigError("Who perceives by pictures needs a camera, and this robot has none.")
-        self._action, self._hand = _require(spec), [spec.proprioception.index(name) for name in HAND]
+        self._hand = LedHand(spec)
         self._talk = Conversation(model, attempts=config.attempts, journal=journal)
         self._chooser = MotionChooser(
-            talk=self._talk, box=box, raw=config.raw, decompose=config.decompose, raw_duration=config.raw_duration,
-            compact=model.compact,
+            talk=self._talk, workspace=workspace, raw=config.raw, decompose=config.decompose,
+            raw_duration=config.raw_duration, compact=model.compact,
         )  # fmt: skip
         self.reset(0)
 
     def reset(self, seed: int) -> None:
         self._seed = seed
+        self._hand.reset()
         self._motion: Motion | None = None
         self._follower: Follower | None = None
         self._closed, self._stopped, self._corrections, self._motions = False, False, 0, 0
@@ -103,11 +101,13 @@ class LanguagePrimitives(PrivilegedActor):
         began = self._clock()
         self._talk.look(observation.instruction)
         self._ages = {segment: age + 1 for segment, age in self._ages.items()}
-        hand = observation.proprioception[self._hand].astype(np.float64)
+        hand = self._hand.look(observation)
         try:
             objects = self._perception.objects(observation)
             self._known |= objects
-            self._go_on(observation.instruction, Situation(hand=hand, closed=self._closed, objects=objects))
+            turned = self._hand.turned if self._hand.turns else None
+            now = Situation(hand=hand, closed=self._closed, objects=objects, turned=turned)
+            self._go_on(observation.instruction, now)
         except EpisodeError as error:
             self._stop(str(error))
         actions = self._actions(hand, self._known)
@@ -190,6 +190,7 @@ class LanguagePrimitives(PrivilegedActor):
         self._motion = motion
         # A thing in the hand goes where the hand goes; to track it as the goal would lead away for ever.
         self._carried = now.objects if now.gripped() == motion.plan.goal_object else None
+        self._hand.begin()
         self._follower = Follower(motion.plan, self.config.patience, closed=self._closed)
         self._say("subtask", f"{motion.tried.kind} {motion.tried.object}")
         self._say("motion", motion.tried.words)
@@ -209,33 +210,14 @@ class LanguagePrimitives(PrivilegedActor):
         self, hand: Float64[np.ndarray, " 3"], objects: Mapping[str, NamedObject]
     ) -> Float32[np.ndarray, "h a"]:
         """For `execute` steps; the hand is taken to follow. Holds still without a motion."""
-        unit, absolute = METRES[self._action.units[0]], self._action.control == "absolute_position"
-        closes = 1.0 if self._action.gripper == "positive_closes" else -1.0
         rows = []
         for _ in range(self.config.execute):
-            there = hand
+            there, turned = hand, None
             if self._follower is not None:
                 plan = self._follower.plan
                 goal = plan.goal(objects if self._carried is None else self._carried)
-                there = self._follower.step(hand, goal, 1 / self._action.rate_hz)
-                self._closed = self._follower.closed
-            move = (there if absolute else there - hand) / unit
-            sent = self._action.clip(np.append(move, closes if self._closed else -closes))
-            hand = there if absolute else hand + unit * sent[:3]
+                there = self._follower.step(hand, goal, 1 / self._hand.rate_hz)
+                self._closed, turned = self._follower.closed, self._follower.turned
+            sent, hand = self._hand.lead(hand, there, turned, closed=self._closed)
             rows.append(sent)
         return np.stack(rows)
-
-
-def _require(spec: RobotSpec) -> ActionSpec:
-    """The spec's action, if a hand can be led by it. Raises ConfigError."""
-    action, units = spec.action, set(spec.action.units[:3])
-    if action.names != ("x", "y", "z", "gripper") or action.control not in ("delta_position", "absolute_position"):
-        raise ConfigError(
-            f"Movement primitives lead a hand by x, y, z and gripper, as position or change of position; this robot "
-            f"takes {action.names} as {action.control}."
-        )
-    if len(units) != 1 or not units <= METRES.keys() or action.gripper == "none":
-        raise ConfigError(f"Lengths must be in one of {', '.join(METRES)} and the gripper's sign known; got {action}.")
-    if missing := [name for name in HAND if name not in spec.proprioception]:
-        raise ConfigError(f"Proprioception must hold {', '.join(HAND)} in metres; {', '.join(missing)} are missing.")
-    return action

@@ -3,8 +3,12 @@ where the last ones did not do. Moves nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
 
 from volar.core.errors import ConfigError, EpisodeError
+from volar.core.objects import Workspace
 from volar.nn.primitives.constrained import Box
 from volar.reasoning.language import motion_request, raw_weights
 from volar.reasoning.language.compact_prompts import (
@@ -50,11 +54,15 @@ class MotionChooser:
     only."""
 
     talk: Conversation
-    box: Box
+    workspace: Workspace
     raw: bool
     decompose: bool
     raw_duration: float
     compact: bool = False
+
+    @cached_property
+    def box(self) -> Box:
+        return Box(low=np.array(self.workspace.low), high=np.array(self.workspace.high))
 
     def choose(self, task: str, now: Situation, finished: Sequence[str]) -> Motion | None:
         """None when the model says that nothing is left to do. Raises EpisodeError without a usable answer."""
@@ -88,7 +96,9 @@ class MotionChooser:
     def _scene(self, now: Situation) -> str:
         if self.compact:
             return scene_text(now.objects, now.hand, closed=now.closed)
-        return scene_words(now.objects, now.hand.tolist(), closed=now.closed, box=self.box)
+        return scene_words(
+            now.objects, now.hand.tolist(), closed=now.closed, workspace=self.workspace, turned=now.turned
+        )
 
     def _parameters(self, asked: Sequence[Message], now: Situation, chosen: SubTask | None) -> Motion | None:
         def read(text: str) -> Reading[Motion | None]:
@@ -103,7 +113,7 @@ class MotionChooser:
 
     def _semantic(self, text: str, now: Situation, chosen: SubTask | None) -> Reading[Motion | None]:
         found = motion_request.read_request(text, now.objects)
-        if abs(found.request.yaw_rad) > TURN:
+        if abs(found.request.yaw_rad) > TURN and now.turned is None:
             raise ConfigError(f"This hand cannot turn: yaw_rad must be 0, got {found.request.yaw_rad:g}.")
         plan = plan_request(found.request, now.hand, now.objects, self.box)
         words = request_words(found.request, plan)
@@ -117,7 +127,7 @@ class MotionChooser:
 
     def _raw(self, text: str, now: Situation, chosen: SubTask) -> Reading[Motion | None]:
         found = raw_weights.read_weights(text)
-        if abs(found.angle) > TURN or any(found.weights[3]):
+        if (abs(found.angle) > TURN or any(found.weights[3])) and now.turned is None:
             raise ConfigError("This hand cannot turn: angle and the weights of the yaw row must be 0.")
         closes = chosen.subtask != "release"
         plan = plan_raw(

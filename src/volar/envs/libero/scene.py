@@ -4,6 +4,7 @@ records only."""
 # MuJoCo's functions live in a compiled module that has no stubs.
 # pyright: reportAttributeAccessIssue=false
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from volar.core.objects import NamedObject, Workspace
 from volar.envs.offscreen import mujoco
 
+NUMBER = re.compile(r"_\d+$")
+REACH, SIDEWAYS, UPWARDS = (0.25, 0.85), 0.45, 0.5  # metres, ahead of the base, to either side, above what carries all
+FINGERTIP = 0.01  # metres that the point between the fingers is above what a hand stands on
 ROBOT, GRIPPER = ("robot", "mount", "gripper"), "gripper"  # how names of their bodies begin
 
 
@@ -93,6 +98,30 @@ class Scene:
     def hand_rotation(self) -> Float64[np.ndarray, "3 3"]:
         """Columns: across the palm, along which the fingers open, and where they point."""
         return self.data.site_xmat[self._world.robots[0].eef_site_id].reshape(3, 3).copy()
+
+    def named_objects(self) -> dict[str, NamedObject]:
+        """Boxes around all things. A number is part of a name only where there are several of a kind."""
+        names = [*self._world.objects_dict, *self._world.fixtures_dict]
+        kinds = {name: NUMBER.sub("", name) for name in names}
+        several = {kind for kind in kinds.values() if list(kinds.values()).count(kind) > 1}
+        found = {}
+        for name, kind in kinds.items():
+            corners = self.boxes_of(name).corners().reshape(-1, 3)
+            if len(corners):
+                low, high = corners.min(0), corners.max(0)
+                words = (name if kind in several else kind).replace("_", " ")
+                found[words] = NamedObject(position=(low + high) / 2, size=high - low)
+        return found
+
+    def workspace(self) -> Workspace:
+        base = self._world.robots[0].base_pos
+        bottoms = [self.boxes_of(name).corners()[..., 2].min() for name in self._world.objects_dict]
+        floor = float(np.median(bottoms)) + FINGERTIP  # they may not have fallen into place yet
+        near, far = (float(base[0]) + ahead for ahead in REACH)
+        return Workspace(
+            low=(near, -SIDEWAYS, floor), high=(far, SIDEWAYS, floor + UPWARDS),
+            directions="x points from the robot towards you, y right, z up",
+        )  # fmt: skip
 
     def boxes(self, *, without: str | None = None) -> Boxes:
         """Everything solid but the robot, and but the thing named `without`."""

@@ -16,6 +16,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.evidence import Signs, Stage
+from volar.core.objects import NamedObject, NamingWorld, Workspace
 from volar.core.robot import ActionSpec, Camera, Observation, RobotSpec, Step
 from volar.envs.cameras import declared_cameras
 from volar.envs.libero.expert import LiberoExpert, SceneEnv
@@ -89,7 +90,7 @@ def axis_angle(quaternion: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, " 3
     return np.zeros(3) if np.isclose(sine, 0, atol=1e-9) else quaternion[1:] * 2 * np.arccos(w) / sine
 
 
-class Libero(SceneEnv):
+class Libero(SceneEnv, NamingWorld):
     """One task, for example `goal/7-turn_on_the_stove`. cameras: name in VIEWS -> side in pixels.
 
     From seed 1000 on, where evaluations begin, episode k starts from the published initial state k mod 50; what
@@ -169,6 +170,15 @@ class Libero(SceneEnv):
 
     def signs(self) -> Signs:
         return SIGNS
+
+    def named_objects(self) -> dict[str, NamedObject]:
+        """Things and fixtures as the task file calls them, such as `black bowl 1`, `basket`; boxes around them as they
+        stand now."""
+        return self.scene.named_objects()
+
+    def workspace(self) -> Workspace:
+        """What the arm reaches in front of its base, from just above what things stand on."""
+        return self.scene.workspace()
 
     def save(self) -> bytes:
         """Physics, where fixtures stand, and what the arm's controller and the gripper keep between steps."""

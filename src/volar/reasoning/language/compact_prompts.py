@@ -1,8 +1,8 @@
 """The questions of `prompts` in as few tokens as a small model on a processor bears: whole centimetres, no rules.
 
 What takes arithmetic is told in words: what is held, what lies where, what stands in the way of what is held, and which
-part of the task is next. Which of it matters, and what to do, is the model's. Only a model that was tuned on exactly these words
-understands them; `train.language` makes one.
+part of the task is next. Which of it matters, and what to do, is the model's. Only a model that was tuned on exactly
+these words understands them; `train.language` makes one.
 """
 
 import json
@@ -65,7 +65,7 @@ def whole_question(scene: str, task: str, finished: Sequence[str]) -> list[Messa
 
 
 def _so_far(task: str, finished: Sequence[str]) -> str:
-    """The parts of the task by number, the last motion, and which part is next if each was one thing that was let go."""
+    """The parts of the task by number, the last motion, and which part is next, each being one thing to let go."""
     parts, released = parts_of(task), sum(bool(RELEASED.match(each)) for each in finished)
     numbered = ", ".join(f"{number} {part}" for number, part in enumerate(parts, start=1))
     last = finished[-1].partition(" (")[0] if finished else "nothing"

@@ -41,11 +41,13 @@ class Tried:
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """hand: metres. closed: whether the fingers are told to be. objects: as the policy perceives them."""
+    """hand: metres. closed: whether the fingers are told to be. objects: as the policy perceives them. turned: radians
+    about the vertical that the hand has turned in this episode; None for one that cannot."""
 
     hand: Float64[np.ndarray, " 3"]
     closed: bool
     objects: Mapping[str, NamedObject]
+    turned: float | None = None
 
     def gripped(self) -> str | None:
         """The thing between closed fingers."""

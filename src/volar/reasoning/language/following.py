@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from volar.nn.primitives.online import approached, pace
 from volar.nn.primitives.response import Spring
-from volar.reasoning.language.motion_plan import MotionPlan, begin, commanded, followed, lasts, way_done
+from volar.reasoning.language.motion_plan import MotionPlan, begin, commanded, followed, lasts, turned, way_done
 
 GOAL_RATE = Spring().alpha / 2  # at which a goal that moves is followed, per duration
 SLOWEST = 0.1  # share of its pace at which a motion goes on though the hand is held up, so that it ends some time
@@ -45,6 +45,11 @@ class Follower:
     def share(self) -> float:
         """Of the way to the goal that the undisturbed motion has gone, 0 to 1."""
         return way_done(self.plan, self._moment)
+
+    @property
+    def turned(self) -> float:
+        """Radians that the hand shall have turned about the vertical since the motion began."""
+        return turned(self.plan, self._moment)
 
     def step(
         self, hand: Float64[np.ndarray, " 3"], goal: Float64[np.ndarray, " 3"], seconds: float

@@ -13,10 +13,11 @@ from volar.nn.primitives.constrained import Box, Clearance, constrained_weights
 from volar.nn.primitives.discrete import Discrete, discrete_response
 from volar.nn.primitives.response import Response, rows_at
 from volar.reasoning.language.motion_request import MotionRequest, Rhythm
-from volar.reasoning.language.raw_weights import ROW_GAIN, RawRequest, arm_response, crossing
+from volar.reasoning.language.raw_weights import ROW_GAIN, YAW_GAIN, RawRequest, arm_response, crossing
 
 AXES = ("x", "y", "z")
 SHORTEST = 0.5  # seconds that a motion takes at least
+TURN_SPEED = 1.0  # rad/s, of the hand about the vertical at most, where no duration is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class GripperAct:
 
 @dataclass(frozen=True, kw_only=True)
 class MotionPlan:
-    """goal_object, offset: what is tracked while it moves, metres. weights: [3 k]. duration: seconds."""
+    """goal_object, offset: what is tracked while it moves, metres. weights: [3 k]. duration: seconds. turn: radians
+    about the vertical, counter-clockwise from above, with the weights that bend the way there; [1 k]."""
 
     response: Response
     start: Float64[np.ndarray, " 3"]
@@ -40,6 +42,8 @@ class MotionPlan:
     box: Box
     gripper: tuple[GripperAct, ...] = ()
     rhythm: Rhythm | None = None
+    turn: float = 0.0
+    turn_weights: Float64[np.ndarray, "1 k"] | None = None
 
     def goal(self, objects: Mapping[str, NamedObject]) -> Float64[np.ndarray, " 3"]:
         """Where the object is now, plus the offset, inside the box."""
@@ -73,26 +77,32 @@ def plan_request(
     ]
     response = discrete_response(Discrete())
     weights = constrained_weights(response, hand, goal, clearances, box)
+    straight, turn = np.zeros((1, weights.shape[1])), np.array([request.yaw_rad])
+    seconds = (
+        _fastest(response, hand, goal, weights) / request.speed_m_s,
+        _fastest(response, np.zeros(1), turn, straight) / TURN_SPEED,
+    )
     return MotionPlan(
         response=response,
         start=hand,
         weights=weights,
-        duration=max(_fastest(response, hand, goal, weights) / request.speed_m_s, SHORTEST),
+        duration=max(*seconds, SHORTEST),
         goal_object=request.goal_object,
         offset=np.array(request.goal_offset_m),
         box=box,
         gripper=tuple(GripperAct(s=event.at_fraction, closes=event.event == "close") for event in request.gripper),
         rhythm=request.rhythmic,
+        turn=request.yaw_rad,
     )
 
 
 def _fastest(
-    response: Response, start: Float64[np.ndarray, " 3"], goal: Float64[np.ndarray, " 3"],
-    weights: Float64[np.ndarray, "3 k"],
+    response: Response, start: Float64[np.ndarray, " d"], goal: Float64[np.ndarray, " d"],
+    weights: Float64[np.ndarray, "d k"],
 ) -> float:  # fmt: skip
-    """Metres per duration from rest, detours included."""
+    """Metres, or radians, per duration from rest, detours included."""
     rows = rows_at(response, np.linspace(0, 1, 201)).speed
-    values = np.concatenate([np.stack([start, np.zeros(3), goal], axis=1), weights], axis=1)
+    values = np.concatenate([np.stack([start, np.zeros_like(start), goal], axis=1), weights], axis=1)
     return float(np.linalg.norm(rows @ values.T, axis=1).max())
 
 
@@ -118,6 +128,8 @@ def plan_raw(
         offset=np.array([0.0, 0.0, request.height]),
         box=box,
         gripper=() if when is None else (GripperAct(s=when, closes=closes),),
+        turn=request.angle,
+        turn_weights=YAW_GAIN * np.array(request.weights[3:4], dtype=np.float64),
     )
 
 
@@ -147,6 +159,13 @@ def commanded(plan: MotionPlan, moment: Moment) -> Float64[np.ndarray, " 3"]:
         phase = 2 * math.pi * (moment.s - 1.0) * plan.duration / plan.rhythm.period_s
         aside[AXES.index(plan.rhythm.axis)] = plan.rhythm.amplitude_m * math.sin(phase)
     return np.clip(moment.position + aside, plan.box.low, plan.box.high)
+
+
+def turned(plan: MotionPlan, moment: Moment) -> float:
+    """Radians since the motion began."""
+    row = rows_at(plan.response, np.array([min(moment.s, plan.response.last)])).position[0, 2:]
+    bent = 0.0 if plan.turn_weights is None else float(plan.turn_weights[0] @ row[1:])
+    return plan.turn * float(row[0]) + bent
 
 
 def lasts(plan: MotionPlan) -> float:

@@ -47,7 +47,8 @@ class Rhythm:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MotionRequest:
-    """To `goal_object` plus an offset. yaw: of the hand about the vertical. speed: the highest, detours included."""
+    """To `goal_object` plus an offset. yaw: by which the hand turns about the vertical from how it faces now,
+    counter-clockwise seen from above. speed: the highest, detours included."""
 
     goal_object: str
     goal_offset_m: tuple[

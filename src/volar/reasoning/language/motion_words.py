@@ -17,19 +17,23 @@ def request_words(request: MotionRequest, plan: MotionPlan) -> str:
     swings = [] if swing is None else [
         f"then {swing.cycles} swings of {swing.amplitude_m:.2f} m along {swing.axis}, {swing.period_s:g} s each"
     ]  # fmt: skip
-    return "; ".join([_goal(plan), *vias, *gripper_words(plan.gripper), *swings])
+    return "; ".join([_goal(plan), *_turn(plan), *vias, *gripper_words(plan.gripper), *swings])
 
 
 def raw_words(request: RawRequest, plan: MotionPlan) -> str:
     """One sentence."""
-    bent = sum(weight != 0 for row in request.weights[:3] for weight in row)
-    return "; ".join([_goal(plan), f"bent by {bent} weights", *gripper_words(plan.gripper)])
+    bent = sum(weight != 0 for row in request.weights[:4] for weight in row)
+    return "; ".join([_goal(plan), *_turn(plan), f"bent by {bent} weights", *gripper_words(plan.gripper)])
 
 
 def _goal(plan: MotionPlan) -> str:
     x, y, z = plan.offset
     beside = "" if not plan.offset.any() else f" + ({x:.3f}, {y:.3f}, {z:.3f}) m"
     return f"to {plan.goal_object}{beside} in {plan.duration:.1f} s"
+
+
+def _turn(plan: MotionPlan) -> list[str]:
+    return [f"turned by {plan.turn:+.2f} rad"] if plan.turn else []
 
 
 def gripper_words(acts: Sequence[GripperAct]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from volar.core.errors import ConfigError
+from volar.core.objects import Workspace
 from volar.nn.primitives.constrained import Box
 from volar.reasoning.language import motion_request
 from volar.reasoning.language.language_model import LanguageModel, Message
@@ -26,7 +27,8 @@ from volar.reasoning.language.prompts import (
 from volar.train.language.lessons import Lesson, Question, lesson
 from volar.train.language.scenes import UNHEARD
 
-BOX = Box(low=np.array([-0.25, -0.25, 0.01]), high=np.array([0.25, 0.25, 0.25]))
+SPACE = Workspace(low=(-0.25, -0.25, 0.01), high=(0.25, 0.25, 0.25))
+BOX = Box(low=np.array(SPACE.low), high=np.array(SPACE.high))
 EXAM_SEEDS = 1 << 40  # lessons from here on are never trained on
 AROUND = 0.08  # metres: a clearance from here on is for something in the way, a smaller one lifts the hand
 
@@ -110,7 +112,7 @@ def _asked(model: LanguageModel, studied: Lesson, question: Question, shots: Seq
         turns = [(*each.asked, Message(role="assistant", text=each.answer)) for each in shots]
         return [*(message for turn in turns for message in turn), *question.asked]
     table = studied.table
-    scene = scene_words(table.objects, table.hand.tolist(), closed=table.closed, box=BOX)
+    scene = scene_words(table.objects, table.hand.tolist(), closed=table.closed, workspace=SPACE)
     if isinstance(question.right, SubTask):
         return ask_subtask(question.said, scene, ())
     return ask_parameters(question.said, scene, raw=False, whole=False, finished=())
