@@ -22,6 +22,7 @@ from volar.envs.libero.simulator import MUJOCO, files_of, initial_states
 from volar.envs.libero.tasks import FIRST_EVALUATION_SEED, find_task, suite_names, tasks_of
 from volar.envs.libero.world import HOLD, Libero, axis_angle, published_robot
 from volar.envs.mujoco_versions import require_version
+from volar.envs.offscreen import mujoco
 from volar.envs.suites import find_suite
 
 installed = pytest.mark.skipif(
@@ -246,6 +247,21 @@ class TestAgainstThePackage:
         assert table - 0.02 < space.low[2] < table + 0.04
         assert all(np.greater(env.observe(images=False).proprioception[:3], space.low))
         assert all(np.less(env.observe(images=False).proprioception[:3], space.high))
+
+    def test_the_view_from_in_front_is_where_it_says(self, env: Libero) -> None:
+        """What changes on the picture when a bowl goes away is where the bowl was."""
+        env.reset(FIRST_EVALUATION_SEED)
+        body, before = env._world.obj_body_id["akita_black_bowl_1"], env.observe().images["agentview"].astype(int)
+        place = env.named_objects()["akita black bowl 1"].position
+        assert set(env.calibrations()) == {"agentview"}
+        foreseen = env.calibrations()["agentview"].project(place[None]).uv[0]
+        joint = env.scene.model.body_jntadr[body]
+        env.scene.data.qpos[env.scene.model.jnt_qposadr[joint]] += 5.0
+        mujoco.mj_forward(env.scene.model, env.scene.data)
+        changed = np.abs(env.observe().images["agentview"].astype(int) - before).sum(-1) > 30
+        rows, columns = np.nonzero(changed)
+        assert changed.sum() > 10
+        assert foreseen == pytest.approx([(columns.mean() + 0.5) / 64, (rows.mean() + 0.5) / 64], abs=0.03)
 
     def test_history_leaves_no_trace_and_restoring_is_exact(self, env: Libero) -> None:
         env.reset(FIRST_EVALUATION_SEED + 1)

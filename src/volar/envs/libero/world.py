@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from volar.core.calibration import CalibratedWorld, Calibration
 from volar.core.errors import ConfigError, RobotFault
 from volar.core.evidence import Signs, Stage
 from volar.core.objects import NamedObject, NamingWorld, Workspace
@@ -23,7 +24,7 @@ from volar.envs.libero.expert import LiberoExpert, SceneEnv
 from volar.envs.libero.scene import Scene
 from volar.envs.libero.simulator import PACKAGE, build, files_of, initial_states, require_packages
 from volar.envs.libero.tasks import FIRST_EVALUATION_SEED, INITIAL_STATES, find_task, suite_names, tasks_of
-from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version
+from volar.envs.offscreen import RENDER_RECIPE, Offscreen, mujoco, renderer_version, standing_cameras
 from volar.envs.state_bytes import label_of, pack, unpack
 
 RATE_HZ = 20.0
@@ -63,6 +64,7 @@ VIEWS = {
     "image2": View(camera="robot0_eye_in_hand", mirrored=True),
     "wrist_image": View(camera="robot0_eye_in_hand", mirrored=True),
 }
+STANDING = ("agentview",)
 DEFAULT_CAMERAS = {"agentview": 128, "robot0_eye_in_hand": 128}
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 CONTROLLER = ("goal_pos", "goal_ori", "ee_pos", "ee_ori_mat", "initial_joint")
@@ -90,7 +92,7 @@ def axis_angle(quaternion: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, " 3
     return np.zeros(3) if np.isclose(sine, 0, atol=1e-9) else quaternion[1:] * 2 * np.arccos(w) / sine
 
 
-class Libero(SceneEnv, NamingWorld):
+class Libero(SceneEnv, NamingWorld, CalibratedWorld):
     """One task, for example `goal/7-turn_on_the_stove`. cameras: name in VIEWS -> side in pixels.
 
     From seed 1000 on, where evaluations begin, episode k starts from the published initial state k mod 50; what
@@ -179,6 +181,10 @@ class Libero(SceneEnv, NamingWorld):
     def workspace(self) -> Workspace:
         """What the arm reaches in front of its base, from just above what things stand on."""
         return self.scene.workspace()
+
+    def calibrations(self) -> dict[str, Calibration]:
+        """Of the upright view from in front; a mirrored picture is none that a pinhole makes."""
+        return standing_cameras(self._model, STANDING, self._spec.cameras, size=DEFAULT_CAMERAS[STANDING[0]])
 
     def save(self) -> bytes:
         """Physics, where fixtures stand, and what the arm's controller and the gripper keep between steps."""
