@@ -42,6 +42,7 @@ AGAINST = (
     *((f"{name}, {kind}", f"none-by, {kind}") for kind in ("straight", "detours")
       for name in ("point-by", "bottleneck-by", "point-by/oracle", "bottleneck-by/oracle")),
     *((f"bottleneck-by/oracle, {kind}", f"point-by/oracle, {kind}") for kind in ("straight", "detours")),
+    *((f"{name}, detours", "point-by, detours") for name in ("auxiliary-by", "point-by/shuffled")),
 )  # fmt: skip
 
 

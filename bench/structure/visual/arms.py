@@ -57,6 +57,7 @@ VARIANTS = {
     "none-by": Variant(data="by", reasoner=None, steps=BY_STEPS),
     "point-by": Variant(data="by", steps=BY_STEPS),
     "bottleneck-by": Variant(data="by", hears=False, steps=BY_STEPS),
+    "auxiliary-by": Variant(data="by", reasoner={"inject": "none"}, steps=BY_STEPS),
 }  # fmt: skip
 
 
@@ -111,6 +112,11 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
            for name in ("none-by", "point-by", "bottleneck-by")},
         **{f"{name}/oracle, {kind}": run(name, "oracle") for kind, run in (("straight", straight), ("detours", detours))
            for name in ("point-by", "bottleneck-by")},
+    },
+    "P2, controls": {
+        f"{name}, {kind}": run(name.partition("/")[0], "shuffled" if "/" in name else "itself")
+        for kind, run in (("detours", detours), ("straight", straight))
+        for name in ("point-by/shuffled", "auxiliary-by")
     },
     "P5, labels that are off or late": {name: pairs(name) for name in VARIANTS if name.startswith(("error-", "late-"))},
     "P4, with pictures": {
