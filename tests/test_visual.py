@@ -119,6 +119,23 @@ class TestEverySetting:
         same = torch.equal(told.context.tokens[0], first.context.tokens[0])
         assert same == (inject == "none")
 
+    def test_without_hearing_only_marks_tell_the_decoder_what_to_do(self, form, head, inject):
+        if inject == "none":
+            with pytest.raises(ConfigError, match="nothing would tell the decoder"):
+                new_visual(form=form, head=head, inject=inject, hears=False)
+            return
+        backbone, batch = new_backbone(), new_batch()
+        other = replace(batch, instructions=("put it elsewhere",) * ROWS)
+        for hears in (True, False):
+            visual = new_visual(form=form, head=head, inject=inject, hears=hears)
+            given = [think(visual, backbone, each, given=list(batch.thoughts)) for each in (batch, other)]
+            marked = [each.context.tokens[:2] for each in given]  # nothing is given for the third
+            assert torch.equal(*marked) != hears
+            made = [think(visual, backbone, each) for each in (batch, other)]
+            assert made[0].thoughts[0].marks != made[1].thoughts[0].marks  # the head hears
+            learned = visual.learn(batch, backbone.encode, generator=seeded(1))
+            assert learned.context.tokens.shape == given[0].context.tokens.shape
+
     def test_restored_says_the_same(self, form, head, inject):
         backbone, batch = new_backbone(), new_batch()
         visual = new_visual(form=form, head=head, inject=inject)

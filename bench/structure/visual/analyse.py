@@ -127,7 +127,7 @@ def table(head: Sequence[str], body: Sequence[Sequence[object]]) -> str:
 
 def rates(found: Arms, part: str) -> str:
     """Success of every cell of a part, each training apart as well."""
-    beside = () if part == "P2" else ("none", "point", "point/oracle")
+    beside = () if part.startswith("P2") else ("none", "point", "point/oracle")
     names = [name for name in dict.fromkeys((*beside, *PARTS[part])) if name in found]
     body = [
         (name, group, arm.rows.size, percent(arm.rate(PLACED)),

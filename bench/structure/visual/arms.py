@@ -27,13 +27,11 @@ Thinker = Literal["itself", "oracle", "shuffled"]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One way to train. data: folder among the study's data sets. reasoner: options of `visual`, None for none. hears:
-    whether the decoder sees the instruction beside the marks. sees: whether the policy sees pictures beside numbers, as
-    overlay and crop need. steps: of the gradient."""
+    """One way to train. data: folder among the study's data sets. reasoner: options of `visual`, None for none.
+    sees: whether the policy sees pictures beside numbers, as overlay and crop need. steps: of the gradient."""
 
     data: str = "labelled"
     reasoner: Mapping[str, Option] | None = field(default_factory=dict)
-    hears: bool = True
     sees: bool = False
     steps: int = STEPS
 
@@ -43,7 +41,7 @@ VARIANTS = {
     "none-longer": Variant(reasoner=None, steps=round(STEPS * POINT_FLOPS)),
     "point": Variant(),
     "auxiliary": Variant(reasoner={"inject": "none"}),
-    "bottleneck": Variant(hears=False),
+    "bottleneck": Variant(reasoner={"hears": False}),
     "box": Variant(data="boxed", reasoner={"form": "box"}),
     "regions": Variant(reasoner={"form": "regions"}),
     "markers": Variant(reasoner={"form": "markers"}),
@@ -56,7 +54,7 @@ VARIANTS = {
        for way in WAYS},
     "none-by": Variant(data="by", reasoner=None, steps=BY_STEPS),
     "point-by": Variant(data="by", steps=BY_STEPS),
-    "bottleneck-by": Variant(data="by", hears=False, steps=BY_STEPS),
+    "bottleneck-by": Variant(data="by", reasoner={"hears": False}, steps=BY_STEPS),
     "auxiliary-by": Variant(data="by", reasoner={"inject": "none"}, steps=BY_STEPS),
 }  # fmt: skip
 
@@ -130,13 +128,12 @@ PARTS: Mapping[str, Mapping[str, Cell]] = {
 def recipe(variant: str, seed: int) -> TrainConfig:
     chosen = VARIANTS[variant]
     options, steps = chosen.reasoner, chosen.steps
-    reasoner = "visual" if chosen.hears else "bottleneck:Bottleneck"
     return TrainConfig(
         policy=PolicyConfig(
             backbone="tiny" if chosen.sees else "state", decoder="regression", horizon=HORIZON,
             normalise_action="min_max", normalise_proprioception="mean_std",
             backbone_options={"width": 64, "depth": 2 if chosen.sees else 1},
-            reasoner=None if options is None else reasoner, reasoner_options=dict(options or {}),
+            reasoner=None if options is None else "visual", reasoner_options=dict(options or {}),
         ),
         steps=steps, batch=BATCH, learning_rate=3e-3, seed=seed, validate_every=steps, checkpoint_every=steps,
         log_every=100,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from volar.core.errors import ConfigError, unknown_name
-from volar.core.model import Batch
+from volar.core.model import Batch, Context
 from volar.core.reasoner import Considered, Encode, Learned, Reasoner
 from volar.core.robot import Camera
 from volar.core.thoughts import Mark, Recall, Thought
@@ -39,8 +39,9 @@ class Visual(Reasoner):
         """form: what is marked. "point": where the hand is at the next event; "box": the same with a size; "regions":
         boxes of the source and the destination; "markers": points of all events in their order, those done remembered;
         "objects": the place of every object that the labels name. head: how marks are predicted, `bins` tokens a number
-        or a heat map. inject: how the decoder learns of them. weight: of the marks' loss. camera: None marks the
-        pictures of all that the labels are on.
+        or a heat map. inject: how the decoder learns of them. hears: whether the decoder is told the instruction
+        beside the marks, or the marks alone. weight: of the marks' loss. camera: None marks the pictures of all
+        that the labels are on.
 
         own, jittered: shares of the training samples whose decoder works on the head's own marks, and on true marks
         moved by a normal deviate of `jitter` (fractions of the picture; one pixel of 100 is 0.01); the others are true.
@@ -49,6 +50,7 @@ class Visual(Reasoner):
         form: str = "point"
         head: str = "heatmap"
         inject: str = "coordinates"
+        hears: bool = True
         weight: float = 0.1
         camera: str | None = None
         own: float = 0.5
@@ -68,6 +70,8 @@ class Visual(Reasoner):
                     f"own and jittered are shares of the training samples, together at most 1; got {self.own} and "
                     f"{self.jittered}."
                 )
+            if not self.hears and self.inject == "none":
+                raise ConfigError("With inject='none' and hears=False nothing would tell the decoder what to do.")
             if self.weight < 0 or not 0 <= self.jitter < 1 or not 0 < self.crop <= 1:
                 raise ConfigError(
                     f"weight must not be negative, jitter in [0, 1) and crop in (0, 1]; got {self.weight}, "
@@ -134,8 +138,16 @@ class Visual(Reasoner):
         context = encode(batch)
         learned = self.head.learn(context, self.queries.expand(len(rows), -1, -1), truth)
         if self.channel is not None:
-            context = self.channel(batch, context, encode, self._shown(truth, learned.own, generator))
+            context = self._handed(batch, context, encode, self._shown(truth, learned.own, generator))
         return Learned(context=context, loss=self.config.weight * learned.loss)
+
+    def _handed(self, batch: Batch, context: Context | None, encode: Encode, places: Places) -> Context:
+        """The decoder's context: with the marks and, where it hears, the words."""
+        assert self.channel is not None
+        if not self.config.hears:
+            batch = replace(batch, instructions=("",) * len(batch.instructions))
+            context = encode(batch) if self.channel.needs_context else None
+        return self.channel(batch, context, encode, places)
 
     def _shown(self, truth: Places, own: Places, generator: torch.Generator | None) -> Places:
         """What the decoder learns on: a mixture, since it will not have a perfect pointer when it acts."""
@@ -159,7 +171,7 @@ class Visual(Reasoner):
         fresh = [not self._lasts(recall) and len(said) < len(self.slots)
                  for recall, said in zip(recalls, told, strict=True)]  # fmt: skip
         context, predicted = None, [{}] * len(fresh)
-        if any(fresh) or self.channel is None or self.channel.needs_context:
+        if any(fresh) or self.channel is None or (self.config.hears and self.channel.needs_context):
             context = encode(batch)
         if any(fresh):
             assert context is not None
@@ -169,7 +181,7 @@ class Visual(Reasoner):
             for recall, made, new, said in zip(recalls, predicted, fresh, told, strict=True)
         ]
         if self.channel is not None:
-            context = self.channel(batch, context, encode, to_places(rows, self.marking, self.queries.device))
+            context = self._handed(batch, context, encode, to_places(rows, self.marking, self.queries.device))
         assert context is not None
         each = zip(rows, fresh, recalls, told, strict=True)
         thoughts = tuple(self._thought(row, new, recall, said) for row, new, recall, said in each)
