@@ -34,6 +34,7 @@ PHRASES: dict[Relation, tuple[str, ...]] = {
 KEPT_BACK = re.compile(r"belongs\|goes")  # phrases that only the exam has
 MOST = 6  # errands in one instruction
 WHOLE = 0.4  # of the errands, also asked for without a sub-task first
+ASTRAY = 0.15  # of the errands whose thing was carried to the place of another, which are asked for all the same
 _CHOICE = re.compile(r"\(([^()]*)\)")
 
 
@@ -64,6 +65,8 @@ def lesson(seed: int, nouns: Nouns = TAUGHT, *, kept_back: bool = False) -> Less
     for errand in table.errands:
         if table.closed and errand.thing != table.errands[0].thing:
             continue  # another thing is in the hand
+        if table.last.startswith("carry") and errand != table.errands[0] and random.random() > ASTRAY:
+            continue  # a policy hardly ever has carried it there
         chain = _chain(random, errand, table)
         here = {"objects": table.objects, "hand": table.hand, "closed": table.closed}
         chosen = next_subtask(chain.errands[len(chain.released) :], **here)
