@@ -1,6 +1,7 @@
 """A language model in this process: form of answers, networks, lessons, tuning, exam. Networks are tiny and random."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -340,6 +341,16 @@ class TestLessons:
                 read = read_subtask if isinstance(question.right, SubTask) else read_request
                 found = read(question.answer, studied.table.objects)
                 assert getattr(found, "request", found) == question.right
+
+    def test_what_was_carried_is_mostly_let_go_and_what_was_let_go_is_followed_by_the_next(self):
+        after: dict[str, list[str]] = {"carry": [], "release": []}
+        for seed in range(150):
+            for question in lesson(seed).questions:
+                found = re.search(r"last: (carry|release) .+, now: (?:\d+|none) of [2-9]$", question.asked[-1].text)
+                if found and isinstance(question.right, SubTask):
+                    after[found[1]].append(question.right.subtask)
+        assert 0.75 < np.mean([each == "release" for each in after["carry"]]) < 1
+        assert 0.6 < np.mean([each == "reach" for each in after["release"]]) < 1
 
     def test_nearly_all_motions_can_be_made(self):
         made = []
