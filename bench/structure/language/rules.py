@@ -16,7 +16,13 @@ from weights import GRIP_LATE, REACH_ROW, bent_weights
 
 from volar.core.errors import ConfigError
 from volar.core.objects import NamedObject
-from volar.reasoning.language.compact_prompts import NOTHING_LEFT, parameters_answer, subtask_answer
+from volar.reasoning.language.compact_prompts import (
+    NOTHING,
+    NOTHING_LEFT,
+    parameters_answer,
+    parts_of,
+    subtask_answer,
+)
 from volar.reasoning.language.language_model import Answer, LanguageModel, Message
 from volar.reasoning.language.motion_request import MotionRequest, Via
 from volar.reasoning.language.prompts import DECOMPOSE, WEIGHTS, SubTask
@@ -125,18 +131,18 @@ class Teacher(LanguageModel):
 
     def answer(self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None) -> Answer:
         text = messages[0].text  # complaints after it change nothing
-        scene, (*_, asked, last) = _short_scene(text), text.splitlines()
-        present = re.findall(r"now: (\d+|none) of (\d+)$", last)
-        kind, said = (asked if present else last).split(": ", 1)
+        scene, lines = _short_scene(text), text.splitlines()
+        kind, said = lines[-1].split(": ", 1)
         here = {"objects": scene.objects, "hand": scene.hand, "closed": scene.closed}
         if kind == "do":
             words, _, note = said.partition(": ")
             name = words.partition(" ")
             chosen = SubTask(subtask=name[0], object=name[2], note=note)  # pyright: ignore[reportArgumentType]
         else:
-            number, count = present[0]
-            begin = int(count) if number == "none" else int(number) - 1
-            chosen = next_subtask(read_errands(said, scene.objects)[begin:], **here)
+            kind, task = lines[-3].split(": ", 1)
+            parts = [*parts_of(task), NOTHING]
+            left = ", then ".join(parts[parts.index(said) :])  # the first of those that are alike
+            chosen = next_subtask(read_errands(left, scene.objects), **here)
         if kind == "task":
             found = subtask_answer(chosen)
         else:

@@ -21,6 +21,7 @@ from volar.reasoning.language.prompts import SubTask
 from volar.reasoning.language.scene_rules import THERE, blocking, holds, side_of, twentieth
 
 THEN = re.compile(r"(?:[,;.]?\s+(?:and\s+)?|[,;.]\s*)then,?\s+(?!\w+\s+it\b)", re.IGNORECASE)
+NOTHING = "nothing"  # that is left to do, or was done
 RELEASED = re.compile(r"release |to .+open gripper$")  # among motions that are finished
 
 
@@ -65,12 +66,10 @@ def whole_question(scene: str, task: str, finished: Sequence[str]) -> list[Messa
 
 
 def _so_far(task: str, finished: Sequence[str]) -> str:
-    """The parts of the task by number, the last motion, and which part is next, each being one thing to let go."""
-    parts, released = parts_of(task), sum(bool(RELEASED.match(each)) for each in finished)
-    numbered = ", ".join(f"{number} {part}" for number, part in enumerate(parts, start=1))
-    last = finished[-1].partition(" (")[0] if finished else "nothing"
-    present = released + 1 if released < len(parts) else "none"
-    return f"{numbered}\nlast: {last}, now: {present} of {len(parts)}"
+    """The task, the last motion, and the part of the task that is next, each part being one thing to let go."""
+    released = sum(bool(RELEASED.match(each)) for each in finished)
+    last = finished[-1].partition(" (")[0] if finished else NOTHING
+    return f"{task}\nlast: {last}\nnow: {(*parts_of(task)[released:], NOTHING)[0]}"
 
 
 def parts_of(task: str) -> list[str]:
