@@ -1,7 +1,7 @@
 """Language Movement Primitives on LIBERO's object suite, set by rules in a model's place, with and without clearances.
 
-python bench/structure/language/libero.py --out ROWS.jsonl [--scenes 10]     resumable; needs volar[libero]
-python bench/structure/language/libero.py --out ROWS.jsonl --show            the table, markdown to stdout
+python bench/structure/language/libero_object.py --out ROWS.jsonl [--scenes 10]     resumable; needs volar[libero]
+python bench/structure/language/libero_object.py --out ROWS.jsonl --show            the table, markdown to stdout
 
 The simulator says where things are (privileged). Scenes are the suite's published initial states.
 """
