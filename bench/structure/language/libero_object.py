@@ -25,7 +25,8 @@ from volar.policies.perception import SimulatorPerception, naming_world
 from volar.reasoning.language.compact_prompts import NOTHING_LEFT, parameters_answer
 from volar.reasoning.language.language_model import Answer, LanguageModel, Message
 from volar.reasoning.language.motion_request import GripperEvent, MotionRequest, Via
-from volar.statistics.intervals import wilson
+from volar.statistics.intervals import count_pairs, paired_difference, wilson
+from volar.statistics.paired import mcnemar_stratified
 
 THING = re.compile(r"^- (.+): centre \((.+)\) m, size \((.+)\) m$", re.MULTILINE)
 ERRAND = re.compile(r"^Task: pick up the (.+) and place it in the (.+)$", re.MULTILINE)
@@ -121,6 +122,17 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
             pairs = zip(shares, found, strict=True)
             shares = [f"{share} ({100 * each.low:.0f} to {100 * each.high:.0f} %)" for share, each in pairs]
         print(f"| {task.rpartition('/')[2].replace('_', ' ')} | " + " | ".join(shares) + " |")
+    pairs = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        one, two = ({row["seed"]: row["success"] for row in own if row["arm"] == arm} for arm in ARMS)
+        seeds = sorted(one.keys() & two.keys())
+        pairs.append(count_pairs(*(np.array([arm[seed] for seed in seeds]) for arm in (one, two))))
+    found, p = paired_difference(pairs), mcnemar_stratified(pairs, mid=True)
+    print(
+        f"\n{ARMS[0]} minus {ARMS[1]}: {100 * found.estimate:+.0f} points ({100 * found.low:+.0f} to "
+        f"{100 * found.high:+.0f}), McNemar (mid-p) {p:.1g}"
+    )
 
 
 if __name__ == "__main__":
