@@ -85,7 +85,7 @@ def steps(rows: Rows, arm: str, tasks: Iterable[str]) -> str:
 def overall(rows: Rows, name: str) -> None:
     """One line per arm of a part."""
     part = PARTS[name]
-    arms = [*part.arms, *(["tuned before"] if name == "models, L1" else [])]  # the same model, 110 steps earlier
+    arms = [*part.arms, *(["tuned before"] if name == "models, L1" else [])]  # an earlier model, told less
     print("| arm | success in % | seconds, where it succeeds | failures |\n| --- | --- | --- | --- |")
     for arm in arms:
         cells = (rate(rows, [arm], part.tasks), steps(rows, arm, part.tasks), causes(rows, arm, part.tasks))
