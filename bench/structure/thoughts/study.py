@@ -1,8 +1,8 @@
 """The study of embodied chain-of-thought, seed by seed: train what is not there yet, run all arms on the same scenes.
 
 python bench/structure/thoughts/study.py --data LABELLED --out RUN     resumable; one process
-The demonstrations: `volar collect` with 200 episodes of each trained pair, then `volar data label` with
---words subtask move --objects simulator --calibration simulator --directions robot.
+The demonstrations: `volar collect` with 150 episodes of each trained pair and --noise 0.1, then `volar data label`
+with --words subtask move --objects simulator --calibration simulator --directions robot.
 """
 
 import time

@@ -17,7 +17,7 @@ SCENES = {"trained": 12, "held out": 24}  # per pair, so that both kinds have 72
 PAIRS = {"trained": TRAINED, "held out": HELD_OUT}
 SEGMENTS = ("subtask", "move")
 HORIZON, EXECUTE, MAX_STEPS, FIRST_SCENE = 8, 8, 160, 100_000
-STEPS, BATCH = 2000, 256
+STEPS = 3000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def recipe(name: str, seed: int, out: Path) -> TrainConfig:
         policy = replace(policy, reasoner="ecot", reasoner_options=dict(training.options))
     start = None if training.start is None else str(run_folder(out, training.start, seed))
     return TrainConfig(
-        policy=policy, start=start, steps=STEPS, batch=BATCH, learning_rate=3e-3, seed=seed, validate_every=STEPS,
+        policy=policy, start=start, steps=STEPS, batch=64, learning_rate=3e-3, seed=seed, validate_every=STEPS,
         checkpoint_every=STEPS, log_every=100,
     )  # fmt: skip
 
