@@ -77,10 +77,10 @@ class LocalModel(LanguageModel):
 
     def _resume(self, asked: Sequence[int]) -> tuple[Any, int]:
         """The state after as much as an earlier question has in common with this one, and how much that is; nothing
-        where it is less than half. Questions about one table share its text, questions of a kind their rules."""
+        where it is less than a quarter. Questions about one table share its text, questions of a kind their rules."""
         alike = [_alike(asked, earlier) for earlier, _ in self._read]
         best = max(range(len(alike)), key=alike.__getitem__, default=None)
-        if best is None or 2 * alike[best] < len(asked):
+        if best is None or 4 * alike[best] < len(asked):
             return None, 0
         _, past = self._read.pop(best)
         return self._network.crop(past, alike[best]), alike[best]
