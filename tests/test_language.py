@@ -428,6 +428,22 @@ class TestPolicy:
             episode = run(policy(url, [], raw=True, decompose=True), steps=150)
         assert episode.outcome is Outcome.TIME_OUT and episode.tracks["hand_to_object"].low < 0.02
 
+    def test_a_new_instruction_begins_anew(self):
+        """Also after the model has said that the old one is done."""
+        model = Says(PICK[0], {"done": True}, PICK[0])
+        actor, env = led_by(model), make_env("tabletop/pick-place-red", cameras={})
+        env.reset(3)
+        actor.reset(3)
+        actor.bind(env)
+        for word in ("first", "second"):
+            for _ in range(150):
+                chunk = actor.act(replace(env.observe(images=False), instruction=word))
+                for action in chunk.actions[: chunk.execute]:
+                    env.step(action)
+        env.close()
+        assert ["Task: first" in told for told in model.told] == [True, True, False, False]
+        assert "- to red cube" in model.told[1] and "- to red cube" not in model.told[2]
+
     def test_worlds_and_robots_that_do_not_fit_are_refused(self):
         actor = policy("http://127.0.0.1:9", [])
         toy = make_env("toy/reach-red", cameras={})

@@ -84,7 +84,8 @@ class LanguagePrimitives(PrivilegedActor):
         self._motion: Motion | None = None
         self._follower: Follower | None = None
         self._closed, self._stopped, self._corrections, self._motions = False, False, 0, 0
-        self._finished: list[str] = []
+        self._instruction: str | None = None
+        self._finished: list[str] = []  # of this instruction
         self._known: dict[str, NamedObject] = {}  # what was perceived last, also of what is gone by now
         self._carried: Mapping[str, NamedObject] | None = None  # where things were, while a goal is in the hand
         self._words: dict[str, str] = {}
@@ -100,6 +101,8 @@ class LanguagePrimitives(PrivilegedActor):
     def act(self, observation: Observation) -> Chunk:
         began = self._clock()
         self._talk.look(observation.instruction)
+        if observation.instruction != self._instruction:
+            self._instruction, self._finished, self._stopped = observation.instruction, [], False
         self._ages = {segment: age + 1 for segment, age in self._ages.items()}
         hand = self._hand.look(observation)
         try:
