@@ -220,7 +220,8 @@ class LanguagePrimitives(PrivilegedActor):
                 plan = self._follower.plan
                 goal = plan.goal(objects if self._carried is None else self._carried)
                 there = self._follower.step(hand, goal, 1 / self._hand.rate_hz)
-                self._closed, turned = self._follower.closed, self._follower.turned
+                self._closed = self._follower.closed
+                turned = self._follower.turned if self._hand.turns else None
             sent, hand = self._hand.lead(hand, there, turned, closed=self._closed)
             rows.append(sent)
         return np.stack(rows)

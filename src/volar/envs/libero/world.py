@@ -64,7 +64,6 @@ VIEWS = {
     "image2": View(camera="robot0_eye_in_hand", mirrored=True),
     "wrist_image": View(camera="robot0_eye_in_hand", mirrored=True),
 }
-STANDING = ("agentview",)
 DEFAULT_CAMERAS = {"agentview": 128, "robot0_eye_in_hand": 128}
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 CONTROLLER = ("goal_pos", "goal_ori", "ee_pos", "ee_ori_mat", "initial_joint")
@@ -174,8 +173,8 @@ class Libero(SceneEnv, NamingWorld, CalibratedWorld):
         return SIGNS
 
     def named_objects(self) -> dict[str, NamedObject]:
-        """Things and fixtures as the task file calls them, such as `black bowl 1`, `basket`; boxes around them as they
-        stand now."""
+        """Things and fixtures as the task file calls them, such as `akita black bowl 1`, `basket`; boxes around them as
+        they stand now."""
         return self.scene.named_objects()
 
     def workspace(self) -> Workspace:
@@ -184,7 +183,7 @@ class Libero(SceneEnv, NamingWorld, CalibratedWorld):
 
     def calibrations(self) -> dict[str, Calibration]:
         """Of the upright view from in front; a mirrored picture is none that a pinhole makes."""
-        return standing_cameras(self._model, STANDING, self._spec.cameras, size=DEFAULT_CAMERAS[STANDING[0]])
+        return standing_cameras(self._model, ["agentview"], self._spec.cameras, size=DEFAULT_CAMERAS["agentview"])
 
     def save(self) -> bytes:
         """Physics, where fixtures stand, and what the arm's controller and the gripper keep between steps."""
